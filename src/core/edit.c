@@ -73,7 +73,8 @@ enum graft_status gr_graph_find_head(const struct gr_graph *g, const struct gr_i
 enum graft_status gr_graph_cut_points(const struct gr_graph *g, const struct gr_inferred *types,
                                       int **cuts, size_t *n, struct graft_error *err)
 {
-    size_t *last_use = gr_alloc_zero(g->n_values, sizeof *last_use);
+    size_t *last_use = /* node id + 1 */
+        gr_alloc_zero(g->n_values, sizeof *last_use);
     unsigned char *needed = gr_alloc_zero(g->n_nodes, 1);
     int *list = gr_alloc_array(g->n_nodes, sizeof *list);
     if (!last_use || !needed || !list) {
@@ -86,27 +87,27 @@ enum graft_status gr_graph_cut_points(const struct gr_graph *g, const struct gr_
     for (size_t i = 0; i < g->n_nodes; i++)
         for (int k = 0; needed[i] && k < g->nodes[i].n_in; k++)
             if (g->nodes[i].in[k] >= 0)
-                last_use[g->nodes[i].in[k]] = i;
+                last_use[g->nodes[i].in[k]] = i + 1;
     size_t live = 0, found = 0;
     for (size_t i = 0; i < g->n_inputs; i++)
-        live += last_use[g->inputs[i]] > 0 || g->n_nodes == 1;
+        live += last_use[g->inputs[i]] > 0;
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct gr_node *node = &g->nodes[i];
         if (!needed[i])
             continue;
         for (int k = 0; k < node->n_out; k++) {
             int v = node->out[k];
-            live += v >= 0 && !is_const(types, v) && (last_use[v] > i || v == g->outputs[0]);
+            live += v >= 0 && !is_const(types, v) && (last_use[v] > i + 1 || v == g->outputs[0]);
         }
         for (int k = 0; k < node->n_in; k++) {
             int v = node->in[k];
             bool again = false; /* the same value twice among the inputs dies once */
             for (int j = 0; j < k; j++)
                 again = again || node->in[j] == v;
-            live -= v >= 0 && !again && !is_const(types, v) && last_use[v] == i;
+            live -= v >= 0 && !again && !is_const(types, v) && last_use[v] == i + 1;
         }
         if (live == 1 && node->out[0] >= 0 && !is_const(types, node->out[0]) &&
-            (last_use[node->out[0]] > i || node->out[0] == g->outputs[0]))
+            (last_use[node->out[0]] > i + 1 || node->out[0] == g->outputs[0]))
             list[found++] = node->out[0];
     }
     gr_free(last_use);
@@ -234,7 +235,8 @@ enum graft_status gr_graph_free_batch(struct gr_graph *g, struct graft_error *er
             s = prove_batch(g, err);
     }
     for (size_t i = 0; !s && i < g->n_inputs; i++)
-        g->values[g->inputs[i]].type.shape.dim[0] = -1;
+        if (g->values[g->inputs[i]].type.shape.rank)
+            g->values[g->inputs[i]].type.shape.dim[0] = -1;
     gr_inferred_clear(&types);
     return s;
 }
