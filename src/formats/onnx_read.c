@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "formats/onnx_wire.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -162,10 +162,15 @@ static void append(ProtobufCBuffer *sink, size_t size, const uint8_t *data)
     gr_buf_append(((struct buf_sink *)sink)->buf, data, size);
 }
 
-void gr_wire_put_message(struct gr_buf *b, uint32_t number, const ProtobufCMessage *m)
+void gr_wire_pack(struct gr_buf *b, const ProtobufCMessage *m)
 {
     struct buf_sink sink = {{append}, b};
+    protobuf_c_message_pack_to_buffer(m, &sink.base);
+}
+
+void gr_wire_put_message(struct gr_buf *b, uint32_t number, const ProtobufCMessage *m)
+{
     gr_wire_put_tag(b, number, GR_WIRE_BYTES);
     gr_wire_put_varint(b, protobuf_c_message_get_packed_size(m));
-    protobuf_c_message_pack_to_buffer(m, &sink.base);
+    gr_wire_pack(b, m);
 }

@@ -35,7 +35,8 @@ void gr_wire_free(void *message); /* NULL is fine */
 
 void gr_wire_put_tag(struct gr_buf *b, uint32_t number, unsigned wire);
 void gr_wire_put_varint(struct gr_buf *b, uint64_t v);
-/* A whole field that holds a message. */
+/* A message's bytes; and a whole field that holds them. */
+void gr_wire_pack(struct gr_buf *b, const ProtobufCMessage *m);
 void gr_wire_put_message(struct gr_buf *b, uint32_t number, const ProtobufCMessage *m);
 size_t gr_wire_varint_size(uint64_t v);
 
