@@ -54,4 +54,15 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
                                     bool *softmax, struct graft_error *err);
 void gr_network_clear(struct gr_network *net);
 
+/* ---- predictor.c ------------------------------------------------------------------------------
+ */
+
+#define GR_MAX_PICTURE_FILE ((size_t)1 << 30)
+/* The model's labels, or 0, 1, ... as text; the list and its strings are freed with gr_free. ARG
+   when their number is not `width`. */
+enum graft_status gr_job_labels(const struct gr_model *m, int64_t width, char ***labels, int *n,
+                                struct graft_error *err);
+/* (C,H,W) to (H,W,C). */
+void gr_planes_last(const float *planes, int64_t n_planes, int64_t n_pixels, float *out);
+
 #endif
