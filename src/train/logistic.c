@@ -21,6 +21,8 @@
 #define CV_TOLERANCE  1e-3
 #define CV_DELTA      1e-4
 #define CV_ITERATIONS 200
+/* The final fit also ends where float arithmetic cannot lower the loss further. */
+#define FIT_DELTA 1e-8
 
 struct fit {
     const struct gr_head_options *o;
@@ -361,8 +363,8 @@ GR_HEAD_FIT(gr_logistic_fit)
     f.p.lambda = report->lambda;
     double unit = zero_gradient_norm(&f.p, params, grad);
     start_params(&f.p, params);
-    st =
-        gr_softmax_minimise(&f.p, params, o->tolerance * unit, 0, o->max_iterations, ev, &end, err);
+    st = gr_softmax_minimise(&f.p, params, o->tolerance * unit, FIT_DELTA, o->max_iterations, ev,
+                             &end, err);
     if (st)
         goto out;
     if ((st = write_head(&f, params, head, err)))
@@ -372,7 +374,7 @@ GR_HEAD_FIT(gr_logistic_fit)
     report->loss = end.loss;
     report->gradient_norm = unit > 0 ? end.gradient_norm / unit : 0;
     report->converged = end.converged;
-    if (!end.converged && end.iterations >= o->max_iterations)
+    if (!end.converged)
         gr_warn(ev, "head", "not converged after %d iterations (gradient %.2g of the first)",
                 end.iterations, report->gradient_norm);
     if (report->folds)

@@ -265,10 +265,9 @@ enum graft_status gr_softmax_minimise(struct gr_softmax *p, double *params, doub
         return gr_error_nomem(err);
     if (rc >= LBFGSERR_INVALID_N && rc < LBFGSERR_OUTOFINTERVAL)
         return gr_error(err, GRAFT_E_COMPUTE, "L-BFGS refused its settings (code %d)", rc);
-    if (rc == LBFGS_SUCCESS || rc == LBFGS_ALREADY_MINIMIZED || rc == LBFGS_STOP)
-        s.end.converged = true;
-    /* every other code says that the line search met the limit of float arithmetic or the
-       iterations ran out: the parameters are the best point so far and the gradient norm tells */
+    /* any other code than the iteration limit says that the loss no longer falls, or that the line
+       search met the limit of float arithmetic: the parameters are the best point found */
+    s.end.converged = rc != LBFGSERR_MAXIMUMITERATION;
     *end = s.end;
     return GRAFT_OK;
 }

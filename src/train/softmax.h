@@ -26,7 +26,7 @@ struct gr_softmax {
 struct gr_softmax_end {
     int iterations;
     double loss, gradient_norm;
-    bool converged;
+    bool converged; /* false: max_iterations came first */
 };
 
 /* After the caller's fields are set. Clear frees only what is its own. */
