@@ -149,6 +149,26 @@ enum graft_status gr_graph_cut(struct gr_graph *g, size_t n, const int *values,
     return GRAFT_OK;
 }
 
+enum graft_status gr_graph_keep_above(struct gr_graph *g, int value, const struct gr_type *type,
+                                      struct graft_error *err)
+{
+    int *outputs = gr_alloc_array(g->n_outputs, sizeof *outputs);
+    if (!outputs)
+        return gr_error_nomem(err);
+    memcpy(outputs, g->outputs, g->n_outputs * sizeof *outputs);
+    int producer = g->values[value].producer;
+    for (int k = 0; producer >= 0 && k < g->nodes[producer].n_out; k++)
+        if (g->nodes[producer].out[k] == value)
+            g->nodes[producer].out[k] = -1;
+    g->values[value].producer = -1;
+    g->n_inputs = 0;
+    enum graft_status s = gr_graph_add_input(g, value, type, err);
+    if (!s)
+        s = gr_graph_cut(g, g->n_outputs, outputs, err);
+    gr_free(outputs);
+    return s;
+}
+
 /* A value of that name that nothing uses any more is taken over, else the name gets a number. */
 static enum graft_status new_value(struct gr_graph *g, const char *name, int *id,
                                    struct graft_error *err)

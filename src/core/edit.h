@@ -26,6 +26,11 @@ enum graft_status gr_graph_cut_points(const struct gr_graph *g, const struct gr_
 enum graft_status gr_graph_cut(struct gr_graph *g, size_t n, const int *values,
                                struct graft_error *err);
 
+/* The other half of a cut: `value` becomes the only input, of that type, and only what the outputs
+   still need of the graph above it stays. */
+enum graft_status gr_graph_keep_above(struct gr_graph *g, int value, const struct gr_type *type,
+                                      struct graft_error *err);
+
 /* Adds what turns the given values into one feature vector (N, *n_features) and makes it the only
    output: maps are averaged over their pixels, tokens (N, T, D) over T, several values are
    concatenated. `types` must be of this graph. Call after gr_graph_cut. */

@@ -143,7 +143,8 @@ const char *gr_node_print(const struct gr_graph *g, int node, char *text, size_t
 /* Feeds everything that decides what the graph computes (operators, attributes, connections,
    constants, outputs), but no names. */
 struct gr_hasher;
-void gr_graph_hash(const struct gr_graph *g, struct gr_hasher *h);
+enum graft_status gr_graph_hash(const struct gr_graph *g, struct gr_hasher *h,
+                                struct graft_error *err);
 
 static inline bool gr_value_is_const(const struct gr_value *v)
 {

@@ -1,7 +1,7 @@
 /* Do two graphs compute the same? */
 #include "base/hash.h"
+#include "base/mem.h"
 #include "core/graph.h"
-#include <string.h>
 
 static void hash_tensor(const struct gr_tensor *t, struct gr_hasher *h)
 {
@@ -29,26 +29,46 @@ static void hash_attr(const struct gr_attr *a, struct gr_hasher *h)
     hash_tensor(&a->t, h);
 }
 
-void gr_graph_hash(const struct gr_graph *g, struct gr_hasher *h)
+/* Values are numbered in the order in which they are met, so that two readers which number them
+   differently agree. */
+static int64_t number(int *numbers, int *n, int value)
 {
-    /* Values are known by their ids, which a reader gives in the order of the file. */
+    if (value < 0)
+        return -1;
+    if (!numbers[value])
+        numbers[value] = ++*n;
+    return numbers[value];
+}
+
+enum graft_status gr_graph_hash(const struct gr_graph *g, struct gr_hasher *h,
+                                struct graft_error *err)
+{
+    int *numbers = gr_alloc_zero(g->n_values, sizeof *numbers), n_numbers = 0;
+    if (!numbers)
+        return gr_error_nomem(err);
     for (size_t i = 0; i < g->n_inputs; i++)
-        gr_hasher_add_i64(h, g->inputs[i]);
+        gr_hasher_add_i64(h, number(numbers, &n_numbers, g->inputs[i]));
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct gr_node *n = &g->nodes[i];
         gr_hasher_add_str(h, n->domain);
         gr_hasher_add_str(h, n->op_type);
         gr_hasher_add_i64(h, n->opset);
         gr_hasher_add_i64(h, n->n_in);
-        gr_hasher_add(h, n->in, (size_t)n->n_in * sizeof *n->in);
+        for (int k = 0; k < n->n_in; k++) {
+            int v = n->in[k];
+            bool known = v >= 0 && numbers[v];
+            gr_hasher_add_i64(h, number(numbers, &n_numbers, v));
+            if (v >= 0 && !known && gr_value_is_const(&g->values[v]))
+                hash_tensor(&g->values[v].data, h);
+        }
         gr_hasher_add_i64(h, n->n_out);
-        gr_hasher_add(h, n->out, (size_t)n->n_out * sizeof *n->out);
+        for (int k = 0; k < n->n_out; k++)
+            gr_hasher_add_i64(h, number(numbers, &n_numbers, n->out[k]));
         for (size_t k = 0; k < n->n_attrs; k++)
             hash_attr(&n->attrs[k], h);
-        for (int k = 0; k < n->n_in; k++)
-            if (n->in[k] >= 0 && gr_value_is_const(&g->values[n->in[k]]))
-                hash_tensor(&g->values[n->in[k]].data, h);
     }
     for (size_t i = 0; i < g->n_outputs; i++)
-        gr_hasher_add_i64(h, g->outputs[i]);
+        gr_hasher_add_i64(h, number(numbers, &n_numbers, g->outputs[i]));
+    gr_free(numbers);
+    return GRAFT_OK;
 }

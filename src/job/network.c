@@ -81,7 +81,7 @@ static enum graft_status make_key(struct gr_network *net, struct graft_error *er
     if (!h)
         return gr_error_nomem(err);
     gr_hasher_add_i64(h, VERSION);
-    gr_graph_hash(net->graph, h);
+    enum graft_status s = gr_graph_hash(net->graph, h, err);
     gr_hasher_add_i64(h, gr_plan_get_precision(net->plan));
     gr_hasher_add_i64(h, net->batch);
     const int64_t how[] = {p->width,  p->height,   p->resize,   p->resize_to,
@@ -92,7 +92,7 @@ static enum graft_status make_key(struct gr_network *net, struct graft_error *er
     gr_hasher_add(h, p->std, sizeof p->std);
     net->key = gr_hasher_get(h);
     gr_hasher_free(h);
-    return GRAFT_OK;
+    return s;
 }
 
 /* Comma-separated names to ids. */
