@@ -164,8 +164,8 @@ static bool read_escape(const char **p, struct gr_buf *b)
     return true;
 }
 
-/* A quoted string of Python at *p; NULL: malformed (or no memory). */
-static char *read_quoted(const char **p)
+/* A quoted string of Python at *p, the name of class `i`. */
+static enum graft_status read_quoted(const char **p, size_t i, char **text, struct graft_error *err)
 {
     struct gr_buf b;
     char quote = **p;
@@ -179,10 +179,13 @@ static char *read_quoted(const char **p)
         else
             gr_buf_append(&b, (*p)++, 1);
     }
-    *p += ok;
-    char *text = ok ? gr_buf_take(&b) : NULL;
-    gr_buf_clear(&b);
-    return text;
+    if (!ok) {
+        gr_buf_clear(&b);
+        return gr_error(err, GRAFT_E_FORMAT, "the name of class %zu is no quoted text", i);
+    }
+    ++*p;
+    *text = gr_buf_take(&b);
+    return *text ? GRAFT_OK : gr_error_nomem(err);
 }
 
 /* {0: 'a', 1: 'b'} or ['a', 'b']; the numbers must count up. */
@@ -213,11 +216,10 @@ static enum graft_status read_names(const char *p, size_t *n, char ***labels,
             }
             skip_blanks(&p);
         }
-        char *label = read_quoted(&p);
-        if (!label) {
-            s = gr_error(err, GRAFT_E_FORMAT, "the name of class %zu is no quoted text", count);
+        char *label = NULL;
+        s = read_quoted(&p, count, &label, err);
+        if (s)
             break;
-        }
         if (!GR_GROW(list, count, cap)) {
             gr_free(label);
             s = gr_error_nomem(err);
