@@ -59,42 +59,57 @@ static double accuracy(const struct gr_head *h, const struct toy *t)
 }
 
 /* ---- products ---- */
+/* isa below 0: the parallel product */
+static void check_products(int isa, size_t m, size_t n, size_t k)
+{
+    size_t lda = k + 3, ldc = n + 2;
+    float *a = gr_alloc_array(m * lda, sizeof *a), *b = gr_alloc_array(n * k, sizeof *b);
+    float *c = gr_alloc_array(m * ldc, sizeof *c), *g = gr_alloc_array(n * k, sizeof *g);
+    for (size_t i = 0; i < m * lda; i++)
+        a[i] = (float)gr_rng_normal(2, 0, i);
+    for (size_t i = 0; i < n * k; i++) {
+        b[i] = (float)gr_rng_normal(2, 1, i);
+        g[i] = 1;
+    }
+    if (isa < 0)
+        gr_gemm_nt(m, n, k, a, lda, b, k, c, ldc);
+    else
+        gr_gemm_nt_isa((enum gr_gemm_isa)isa, m, n, k, a, lda, b, k, c, ldc);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            double want = 0;
+            for (size_t p = 0; p < k; p++)
+                want += (double)a[i * lda + p] * b[j * k + p];
+            assert_float_equal(c[i * ldc + j], want, 1e-4);
+        }
+    if (isa < 0)
+        gr_gemm_tn_add(n, k, m, c, ldc, a, lda, g, k);
+    else
+        gr_gemm_tn_add_isa((enum gr_gemm_isa)isa, n, k, m, c, ldc, a, lda, g, k);
+    for (size_t j = 0; j < n; j++)
+        for (size_t p = 0; p < k; p++) {
+            double want = 1, size = 1;
+            for (size_t i = 0; i < m; i++) {
+                want += (double)c[i * ldc + j] * a[i * lda + p];
+                size += fabs((double)c[i * ldc + j] * a[i * lda + p]);
+            }
+            assert_float_equal(g[j * k + p], want, 1e-6 * size);
+        }
+    gr_free(a);
+    gr_free(b);
+    gr_free(c);
+    gr_free(g);
+}
+
 static void test_gemm_equals_plain_loops(void **state)
 {
     (void)state;
-    static const size_t shapes[][3] = {{1, 1, 1},   {5, 3, 17},    {33, 10, 64}, {70, 9, 130},
-                                       {300, 2, 7}, {64, 37, 513}, {3, 150, 40}};
-    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        size_t m = shapes[s][0], n = shapes[s][1], k = shapes[s][2], lda = k + 3, ldc = n + 2;
-        float *a = gr_alloc_array(m * lda, sizeof *a), *b = gr_alloc_array(n * k, sizeof *b);
-        float *c = gr_alloc_array(m * ldc, sizeof *c), *g = gr_alloc_array(n * k, sizeof *g);
-        for (size_t i = 0; i < m * lda; i++)
-            a[i] = (float)gr_rng_normal(2, 0, i);
-        for (size_t i = 0; i < n * k; i++) {
-            b[i] = (float)gr_rng_normal(2, 1, i);
-            g[i] = 1;
-        }
-        gr_gemm_nt(m, n, k, a, lda, b, k, c, ldc);
-        for (size_t i = 0; i < m; i++)
-            for (size_t j = 0; j < n; j++) {
-                double want = 0;
-                for (size_t p = 0; p < k; p++)
-                    want += (double)a[i * lda + p] * b[j * k + p];
-                assert_float_equal(c[i * ldc + j], want, 1e-4);
-            }
-        gr_gemm_tn_add(n, k, m, c, ldc, a, lda, g, k);
-        for (size_t j = 0; j < n; j++)
-            for (size_t p = 0; p < k; p++) {
-                double want = 1;
-                for (size_t i = 0; i < m; i++)
-                    want += (double)c[i * ldc + j] * a[i * lda + p];
-                assert_float_equal(g[j * k + p], want, 1e-4 * (1 + fabs(want)));
-            }
-        gr_free(a);
-        gr_free(b);
-        gr_free(c);
-        gr_free(g);
-    }
+    static const size_t shapes[][3] = {{1, 1, 1},    {5, 3, 17},  {33, 10, 64},
+                                       {70, 9, 130}, {300, 2, 7}, {64, 37, 513},
+                                       {3, 150, 40}, {0, 4, 4},   {600, 20, 100}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int isa = -1; isa <= (int)gr_gemm_best_isa(); isa++)
+            check_products(isa, shapes[s][0], shapes[s][1], shapes[s][2]);
 }
 
 /* ---- the objective ---- */

@@ -211,7 +211,7 @@ static void test_card(void **state)
 {
     char *text = file_text(*state, "MODEL_CARD.md");
     assert_null(strstr(text, "<"));
-    assert_non_null(strstr(text, "\\|\\`\\*\\_\\[x\\]\\(y\\)"));
+    assert_non_null(strstr(text, "\\|\\`\\*\\_\\[x\\](y)"));
     assert_non_null(strstr(text, "Licence: not stated by the source"));
     assert_non_null(strstr(text, "- Note: 2 files skipped\n"));
     gr_free(text);
