@@ -272,19 +272,19 @@ static void note_part(struct gr_buf *b, const char *text)
 
 /* A dict of tensors by name. Anything that only looks like a weight is an error, plain numbers and
    strings are passed over. */
-static enum graft_status collect_dict(struct collector *c, const char *prefix,
-                                      const struct gr_pkl *d, struct graft_error *err)
+static enum graft_status collect_dict(struct collector *c, const struct gr_pkl *d,
+                                      struct graft_error *err)
 {
     char name[MAX_NAME], text[300];
     enum graft_status s = gr_pth_step(c->f, d->n_v, err);
     for (size_t i = 0; i + 1 < d->n_v && !s; i += 2) {
         const struct gr_pkl *v = d->v[i + 1];
         if (gr_pth_is_tensor(v)) {
-            s = join_name(prefix, d->v[i], name, err);
+            s = join_name("", d->v[i], name, err);
             if (!s)
                 s = add_tensor(c, name, v, err);
         } else if (v->kind == GR_PKL_OBJECT) {
-            s = join_name(prefix, d->v[i], name, err);
+            s = join_name("", d->v[i], name, err);
             if (!s)
                 s = gr_error(err, GRAFT_E_UNSUPPORTED, "'%.200s' is %s, not a tensor", name,
                              gr_pkl_print(v, text, sizeof text));
@@ -377,46 +377,47 @@ static bool has_tensor(const struct gr_pkl *v)
     return false;
 }
 
-/* Where the weights are inside of what was saved. *found is NULL when nowhere. The path to it goes
-   into `wrapper`. */
-static enum graft_status find_weights(struct collector *c, const struct gr_pkl *v,
-                                      const struct gr_pkl **holder, const struct gr_pkl **found,
-                                      struct gr_buf *wrapper, struct graft_error *err)
+enum { MAX_WRAPPERS = 8 };
+
+struct found {
+    const struct gr_pkl *v;      /* a module's object or a dict with tensors; NULL: nowhere */
+    const struct gr_pkl *holder; /* the dict that v is in, NULL at the root */
+    const char *path[MAX_WRAPPERS];
+    int depth;
+};
+
+/* Where the weights are inside of what was saved. A known wrapper goes before tensors that lie
+   beside it: "best_acc1" may be one. */
+static enum graft_status find_weights(struct collector *c, const struct gr_pkl *holder,
+                                      const struct gr_pkl *v, int depth, struct found *found,
+                                      struct graft_error *err)
 {
     static const char *const wrappers[] = {
         "state_dict", "model_state_dict", "model",          "net",       "network", "module",
         "params",     "weights",          "state_dict_ema", "model_ema", "ema",
     };
-    *found = *holder = NULL;
-    for (int depth = 0; depth < 8; depth++) {
-        if (module_state(v) || has_tensor(v)) {
-            *found = v;
-            return GRAFT_OK;
+    enum graft_status s = GRAFT_OK;
+    if (v->kind == GR_PKL_DICT && depth < MAX_WRAPPERS) {
+        s = gr_pth_step(c->f, v->n_v + 1, err);
+        for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && !s && !found->v; i++) {
+            const struct gr_pkl *next = gr_pkl_get(v, wrappers[i]);
+            if (!next)
+                continue;
+            found->path[depth] = wrappers[i];
+            s = find_weights(c, v, next, depth + 1, found, err);
         }
-        const struct gr_pkl *d = v, *next = NULL;
-        const char *key = NULL;
-        if (v->kind != GR_PKL_DICT)
-            return GRAFT_OK;
-        enum graft_status s = gr_pth_step(c->f, d->n_v, err);
-        if (s)
-            return s;
-        for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers && !next; i++) {
-            next = gr_pkl_get(d, key = wrappers[i]);
-            if (next && next->kind != GR_PKL_DICT && !module_state(next))
-                next = NULL;
-        }
-        if (!next)
-            return GRAFT_OK;
-        gr_buf_printf(wrapper, "%s%s", wrapper->size ? "." : "", key);
-        *holder = d;
-        v = next;
     }
-    return GRAFT_OK;
+    if (!s && !found->v && (module_state(v) || has_tensor(v))) {
+        found->v = v;
+        found->holder = holder;
+        found->depth = depth;
+    }
+    return s;
 }
 
-/* "also in the file: epoch=90, optimizer": the entries beside the weights. */
-static void note_siblings(struct collector *c, const struct gr_pkl *holder,
-                          const struct gr_pkl *found)
+/* "title epoch=90, optimizer": the entries of a dict, but for the weights found. */
+static void note_entries(struct collector *c, const char *title, const struct gr_pkl *holder,
+                         const struct gr_pkl *found)
 {
     char text[120];
     size_t n = 0;
@@ -430,7 +431,7 @@ static void note_siblings(struct collector *c, const struct gr_pkl *holder,
             break;
         }
         if (!n)
-            note_part(&c->note, "also in the file: ");
+            note_part(&c->note, title);
         gr_buf_printf(&c->note, "%s%.*s", n++ ? ", " : "", (int)key->n, key->s);
         if (v->kind == GR_PKL_INT || v->kind == GR_PKL_FLOAT ||
             (v->kind == GR_PKL_STR && v->n < 40))
@@ -471,37 +472,50 @@ static bool strip_prefix(struct collector *c, const char *prefix)
     return true;
 }
 
+static enum graft_status no_weights(struct collector *c, struct graft_error *err)
+{
+    const struct gr_pkl *root = c->f->pickle.root;
+    char text[300];
+    if (root->kind == GR_PKL_DICT)
+        note_entries(c, "", root, NULL);
+    note_globals(c);
+    char *note = gr_buf_take(&c->note);
+    if (!note)
+        return gr_error_nomem(err);
+    enum graft_status s =
+        gr_error(err, GRAFT_E_UNSUPPORTED, "no named tensors in it: it holds %s%s%.400s",
+                 gr_pkl_print(root, text, sizeof text), *note ? ": " : "", note);
+    gr_free(note);
+    return s;
+}
+
 static enum graft_status collect(struct collector *c, struct graft_error *err)
 {
-    const struct gr_pkl *root = c->f->pickle.root, *holder, *found;
+    struct found found = {0};
     struct gr_buf wrapper;
-    char text[300];
     gr_buf_init(&wrapper, 0);
-    enum graft_status s = find_weights(c, root, &holder, &found, &wrapper, err);
+    enum graft_status s = find_weights(c, NULL, c->f->pickle.root, 0, &found, err);
     if (s)
         goto out;
-    if (!found) {
-        gr_buf_clear(&c->note);
-        note_siblings(c, root->kind == GR_PKL_DICT ? root : NULL, NULL);
-        note_globals(c);
-        char *note = c->note.size ? gr_buf_take(&c->note) : NULL;
-        s = gr_error(err, GRAFT_E_UNSUPPORTED, "no named tensors in it: it holds %s%s%.400s",
-                     gr_pkl_print(root, text, sizeof text), note ? "; " : "", note ? note : "");
-        gr_free(note);
+    if (!found.v) {
+        s = no_weights(c, err);
         goto out;
     }
-    s = found->kind == GR_PKL_DICT ? collect_dict(c, "", found, err)
-                                   : collect_module(c, "", found, 0, err);
+    s = found.v->kind == GR_PKL_DICT ? collect_dict(c, found.v, err)
+                                     : collect_module(c, "", found.v, 0, err);
     if (!s && !c->w->n)
         s = gr_error(err, GRAFT_E_FORMAT, "the module has no parameters");
     if (s)
         goto out;
     while (strip_prefix(c, "module.") || strip_prefix(c, "_orig_mod."))
         ; /* there is "module._orig_mod." too */
-    note_siblings(c, holder, found);
+    for (int i = 0; i < found.depth; i++)
+        gr_buf_printf(&wrapper, "%s%s", i ? "." : "", found.path[i]);
+    if (found.holder)
+        note_entries(c, "also in the file: ", found.holder, found.v);
     note_globals(c);
     c->w->format = gr_strdup(c->f->is_zip ? "PyTorch zip" : "PyTorch stream");
-    if (!c->w->format || (wrapper.size && !(c->w->wrapper = gr_buf_take(&wrapper))) ||
+    if (!c->w->format || (found.depth && !(c->w->wrapper = gr_buf_take(&wrapper))) ||
         c->note.failed || (c->note.size && !(c->w->note = gr_buf_take(&c->note))))
         s = gr_error_nomem(err);
 out:

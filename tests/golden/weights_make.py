@@ -62,7 +62,7 @@ save("plain.pth", sd, sd)
 save("plain_stream.pth", sd, sd, **old)
 save("protocol4.pth", sd, sd, pickle_protocol=4)
 save("nested.pth", {"epoch": 90, "arch": "tiny", "best_prec1": 91.5, "state_dict": sd,
-                    "optimizer": {"state": {0: {"momentum": torch.ones(3)}}}}, sd)
+                    "best_acc1": torch.tensor(91.5), "optimizer": {"state": {0: {"momentum": torch.ones(3)}}}}, sd)
 save("ema.pth", {"ema": {"state_dict": {k: v * 2 for k, v in sd.items()}}, "model": sd}, sd)
 save("parallel.pth", {"state_dict": nn.DataParallel(net).state_dict()}, sd)
 save("compiled_stream.pth", {"module._orig_mod." + k: v for k, v in sd.items()}, sd, **old)
@@ -121,9 +121,10 @@ class Evil:
         return os.system, ("echo run > weights_evil_ran",)
 
 
-torch.save({"fc.weight": Evil()}, os.path.join(out, "bad_evil.pth"))
+torch.save({"fc.weight": Evil(), "fc.bias": torch.ones(1)}, os.path.join(out, "bad_evil.pth"))
 torch.save({"state_dict": one, "hook": Evil()}, os.path.join(out, "evil_beside.pth"))
 expect("evil_beside.pth", one)
+torch.save({"a": Evil(), "b": 2}, os.path.join(out, "bad_evil_only.pth"))
 torch.save(ordered(w=torch.eye(3).to_sparse()), os.path.join(out, "bad_sparse.pth"))
 torch.save(ordered(w=torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)),
            os.path.join(out, "bad_quantized.pth"))
