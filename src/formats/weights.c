@@ -7,17 +7,17 @@
 #include "formats/safetensors.h"
 #include <string.h>
 
-const char *gr_format_name(enum gr_format format)
+const char *gr_file_format_name(enum gr_file_format format)
 {
     static const char *const names[] = {
-        [GR_FORMAT_UNKNOWN] = "unknown",
-        [GR_FORMAT_ONNX] = "ONNX",
-        [GR_FORMAT_PTH_ZIP] = "PyTorch zip",
-        [GR_FORMAT_PTH_STREAM] = "PyTorch stream",
-        [GR_FORMAT_SAFETENSORS] = "safetensors",
-        [GR_FORMAT_SAFETENSORS_INDEX] = "safetensors index",
-        [GR_FORMAT_KERAS_H5] = "Keras HDF5",
-        [GR_FORMAT_TFLITE] = "TensorFlow Lite",
+        [GR_FILE_UNKNOWN] = "unknown",
+        [GR_FILE_ONNX] = "ONNX",
+        [GR_FILE_PTH_ZIP] = "PyTorch zip",
+        [GR_FILE_PTH_STREAM] = "PyTorch stream",
+        [GR_FILE_SAFETENSORS] = "safetensors",
+        [GR_FILE_SAFETENSORS_INDEX] = "safetensors index",
+        [GR_FILE_KERAS_H5] = "Keras HDF5",
+        [GR_FILE_TFLITE] = "TensorFlow Lite",
     };
     return names[format];
 }
@@ -80,25 +80,25 @@ static bool is_onnx(const uint8_t *data, size_t size)
     return false;
 }
 
-enum gr_format gr_format_sniff_bytes(const void *bytes, size_t size)
+enum gr_file_format gr_file_format_sniff_bytes(const void *bytes, size_t size)
 {
     const uint8_t *data = bytes;
     struct gr_reader r;
     gr_reader_init(&r, data, size);
     if (STARTS(0, "PK\3\4"))
-        return GR_FORMAT_PTH_ZIP; /* its reader tells what else a zip may be */
+        return GR_FILE_PTH_ZIP; /* its reader tells what else a zip may be */
     if (gr_pth_is_stream(data, size))
-        return GR_FORMAT_PTH_STREAM;
+        return GR_FILE_PTH_STREAM;
     if (STARTS(0, "\x89HDF\r\n\x1a\n") || STARTS(512, "\x89HDF\r\n\x1a\n"))
-        return GR_FORMAT_KERAS_H5;
+        return GR_FILE_KERAS_H5;
     if (STARTS(4, "TFL3"))
-        return GR_FORMAT_TFLITE;
+        return GR_FILE_TFLITE;
     uint64_t header = gr_read_u64le(&r);
     if (header && header <= size && STARTS(8, "{"))
-        return GR_FORMAT_SAFETENSORS;
+        return GR_FILE_SAFETENSORS;
     if (STARTS(0, "{") && memmem(data, size, "\"weight_map\"", 12))
-        return GR_FORMAT_SAFETENSORS_INDEX;
-    return is_onnx(data, size) ? GR_FORMAT_ONNX : GR_FORMAT_UNKNOWN;
+        return GR_FILE_SAFETENSORS_INDEX;
+    return is_onnx(data, size) ? GR_FILE_ONNX : GR_FILE_UNKNOWN;
 }
 
 /* What people hand over by mistake. */
@@ -139,13 +139,13 @@ static enum graft_status unknown(const uint8_t *data, size_t size, struct graft_
                     describe_other(data, size));
 }
 
-enum graft_status gr_format_sniff(const char *path, enum gr_format *format, struct graft_error *err)
+enum graft_status gr_file_format_sniff(const char *path, enum gr_file_format *format, struct graft_error *err)
 {
     struct gr_map map = {0};
     enum graft_status s = gr_map_open(path, &map, err);
     if (s)
         return s;
-    enum gr_format found = gr_format_sniff_bytes(map.data, map.size);
+    enum gr_file_format found = gr_file_format_sniff_bytes(map.data, map.size);
     if (found)
         *format = found;
     else if ((s = unknown(map.data, map.size, err)))
@@ -177,23 +177,23 @@ static enum graft_status read_folder(const char *path, struct gr_weights *out,
 
 enum graft_status gr_weights_read(const char *path, struct gr_weights *out, struct graft_error *err)
 {
-    enum gr_format format = GR_FORMAT_UNKNOWN;
+    enum gr_file_format format = GR_FILE_UNKNOWN;
     if (gr_is_dir(path))
         return read_folder(path, out, err);
-    enum graft_status s = gr_format_sniff(path, &format, err);
+    enum graft_status s = gr_file_format_sniff(path, &format, err);
     if (s)
         return s;
     switch (format) {
-    case GR_FORMAT_PTH_ZIP:
-    case GR_FORMAT_PTH_STREAM:
+    case GR_FILE_PTH_ZIP:
+    case GR_FILE_PTH_STREAM:
         return gr_pth_read(path, out, err);
-    case GR_FORMAT_SAFETENSORS:
+    case GR_FILE_SAFETENSORS:
         return gr_safetensors_read(path, out, err);
-    case GR_FORMAT_SAFETENSORS_INDEX:
+    case GR_FILE_SAFETENSORS_INDEX:
         return gr_safetensors_read_index(path, out, err);
     default:
         return gr_error(err, GRAFT_E_UNSUPPORTED,
                         "%s: an %s file, whose weights are not read without its network", path,
-                        gr_format_name(format));
+                        gr_file_format_name(format));
     }
 }

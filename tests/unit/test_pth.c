@@ -153,24 +153,24 @@ static void test_sniff(void **state)
     static const struct {
         const char *bytes;
         size_t size;
-        enum gr_format format;
+        enum gr_file_format format;
     } cases[] = {
-        {"", 0, GR_FORMAT_UNKNOWN},
-        {"PK\3\4", 4, GR_FORMAT_PTH_ZIP},
-        {"\x80\2\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15, GR_FORMAT_PTH_STREAM},
-        {"\x80\2}.", 4, GR_FORMAT_UNKNOWN},
-        {"\2\0\0\0\0\0\0\0{}", 10, GR_FORMAT_SAFETENSORS},
-        {"\x89HDF\r\n\x1a\n", 8, GR_FORMAT_KERAS_H5},
-        {"\x1c\0\0\0TFL3", 8, GR_FORMAT_TFLITE},
-        {"\x08\x07\x12\x01x\x3a\x02\x0a\x00", 9, GR_FORMAT_ONNX},
-        {"\x08\x07\x12\x01x", 5, GR_FORMAT_UNKNOWN},                                  /* no graph */
-        {"\x08\x07\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13, GR_FORMAT_ONNX}, /* cut off */
-        {"{\"weight_map\": {}}", 18, GR_FORMAT_SAFETENSORS_INDEX},
-        {"{\"other\": {}}", 13, GR_FORMAT_UNKNOWN},
+        {"", 0, GR_FILE_UNKNOWN},
+        {"PK\3\4", 4, GR_FILE_PTH_ZIP},
+        {"\x80\2\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15, GR_FILE_PTH_STREAM},
+        {"\x80\2}.", 4, GR_FILE_UNKNOWN},
+        {"\2\0\0\0\0\0\0\0{}", 10, GR_FILE_SAFETENSORS},
+        {"\x89HDF\r\n\x1a\n", 8, GR_FILE_KERAS_H5},
+        {"\x1c\0\0\0TFL3", 8, GR_FILE_TFLITE},
+        {"\x08\x07\x12\x01x\x3a\x02\x0a\x00", 9, GR_FILE_ONNX},
+        {"\x08\x07\x12\x01x", 5, GR_FILE_UNKNOWN},                                  /* no graph */
+        {"\x08\x07\x3a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 13, GR_FILE_ONNX}, /* cut off */
+        {"{\"weight_map\": {}}", 18, GR_FILE_SAFETENSORS_INDEX},
+        {"{\"other\": {}}", 13, GR_FILE_UNKNOWN},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(gr_format_sniff_bytes(cases[i].bytes, cases[i].size), cases[i].format);
+        assert_int_equal(gr_file_format_sniff_bytes(cases[i].bytes, cases[i].size), cases[i].format);
 }
 
 static void test_names(void **state)
