@@ -235,8 +235,9 @@ static void truncated_case(const char *name, const struct file *f)
         assert_non_null(copy);
         memcpy(copy, f->data, n);
         enum graft_status s = gr_preprocess_picture(&pp, copy, n, &small, out, NULL, &err);
-        /* Run-length bitmaps may end early; the last bytes of a PNG or GIF hold no pixels. */
-        bool may = strstr(name, "rle") || n + 24 >= f->size;
+        /* Run-length bitmaps may end early, only a GIF's first frame is read, and the last bytes of
+           a PNG hold no pixels. */
+        bool may = strstr(name, "rle") || strstr(name, "gif_animation") || n + 24 >= f->size;
         if (!s && !may)
             fail_msg("%s: read from %zu of %zu bytes", name, n, f->size);
         assert_true(!s || s == GRAFT_E_FORMAT || s == GRAFT_E_UNSUPPORTED);
