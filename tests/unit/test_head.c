@@ -301,6 +301,61 @@ static void test_cross_validation_sees_no_signal_in_noise(void **state)
     toy_free(&t);
 }
 
+/* Mean log loss of held examples h0, h1 under a head learned on t0, t1. */
+static double held_out_loss(const struct toy *t, const size_t train[2], const size_t held[2],
+                            double lambda)
+{
+    struct toy part = toy_new(2, t->d, 2, 0);
+    struct gr_head_options o;
+    struct gr_head h = {0};
+    float p[2];
+    double loss = 0;
+    for (int i = 0; i < 2; i++) {
+        memcpy(part.x + (size_t)i * t->d, t->x + train[i] * t->d, t->d * sizeof(float));
+        part.y[i] = t->y[train[i]];
+    }
+    gr_head_options_init(&o);
+    o.lambda = lambda;
+    assert_int_equal(gr_head_fit(&o, part.x, part.y, 2, t->d, 2, NULL, NULL, &h, NULL, NULL),
+                     GRAFT_OK);
+    for (int i = 0; i < 2; i++) {
+        gr_head_probs(&h, t->x + held[i] * t->d, 1, p, NULL);
+        loss -= log(p[t->y[held[i]]]) / 2;
+    }
+    gr_head_free(&h);
+    toy_free(&part);
+    return loss;
+}
+
+/* Two folds of one example per class can be dealt in two ways: the curve must be that of heads
+   learned on one half alone, its moments included. */
+static void test_cross_validation_equals_separate_fits(void **state)
+{
+    (void)state;
+    struct toy t = toy_new(4, 6, 2, 1);
+    struct gr_head_options o;
+    struct gr_head h = {0};
+    struct gr_head_report r;
+    for (int i = 0; i < 4; i++)
+        t.y[i] = i % 2;
+    gr_head_options_init(&o);
+    o.folds = 2;
+    o.lambda_min = o.lambda_max = 0.5;
+    o.n_lambdas = 1;
+    assert_int_equal(gr_head_fit(&o, t.x, t.y, 4, t.d, 2, NULL, NULL, &h, &r, NULL), GRAFT_OK);
+    static const size_t halves[2][2][2] = {{{0, 1}, {2, 3}}, {{0, 3}, {2, 1}}};
+    double nearest = INFINITY;
+    for (int way = 0; way < 2; way++) {
+        double loss = (held_out_loss(&t, halves[way][0], halves[way][1], 0.5) +
+                       held_out_loss(&t, halves[way][1], halves[way][0], 0.5)) /
+                      2;
+        nearest = fmin(nearest, fabs(loss - r.curve[0].loss));
+    }
+    assert_float_equal(nearest, 0, 1e-4);
+    gr_head_free(&h);
+    toy_free(&t);
+}
+
 static void test_same_bytes_on_any_threads(void **state)
 {
     (void)state;
@@ -527,6 +582,7 @@ int main(void)
         cmocka_unit_test(test_equals_scikit_learn),
         cmocka_unit_test(test_every_head_learns),
         cmocka_unit_test(test_cross_validation_chooses_between),
+        cmocka_unit_test(test_cross_validation_equals_separate_fits),
         cmocka_unit_test(test_cross_validation_sees_no_signal_in_noise),
         cmocka_unit_test(test_same_bytes_on_any_threads),
         cmocka_unit_test(test_tiny_classes),
