@@ -61,6 +61,10 @@ enum graft_status gr_webp_probe(const uint8_t *p, size_t size, struct gr_image_i
     VP8StatusCode code = WebPGetFeatures(p, size, &f);
     if (code != VP8_STATUS_OK)
         return gr_error(err, GRAFT_E_FORMAT, "damaged header (libwebp code %d)", (int)code);
+    uint32_t riff = p[4] | p[5] << 8 | p[6] << 16 | (uint32_t)p[7] << 24;
+    if (riff > size - 8)
+        return gr_error(err, GRAFT_E_FORMAT, "cut short: %zu bytes, the header says %llu", size,
+                        riff + 8ull);
     read_parts(p, size, &parts);
     if (f.has_animation) {
         if (!parts.frame)

@@ -1,6 +1,8 @@
 /* Resampling equal to Pillow's Image.resize on 8-bit RGB, bit for bit: antialiased filters in
-   22-bit fixed point, columns first, rounded to 8 bits between the two passes. Only the wanted part
-   of the result, and only the rows and columns that it depends on, are computed. */
+   22-bit fixed point, across first and then down, rounded to 8 bits between the two passes. Only
+   the wanted part of the result, and only the rows and columns that it depends on, are computed.
+   (Pillow 13 goes down first where the height shrinks much more than the width, which can change a
+   value by 1. We keep the order that all versions before it have, whatever the shape.) */
 #ifndef GR_DATA_RESIZE_H
 #define GR_DATA_RESIZE_H
 
@@ -8,7 +10,7 @@
 #include "graft.h"
 
 /* One resize: the whole picture (of any size) becomes full_width x full_height, of which the part
-   `crop` (inside it) is wanted. 64 bits: a strip of 1 x 60000 has a very long side when its short
+   at x, y (inside it) is wanted. 64 bits: a strip of 1 x 60000 has a very long side when its short
    side becomes 256. */
 struct gr_resize {
     enum graft_filter filter;

@@ -93,7 +93,7 @@ void gr_put_markdown(struct gr_buf *b, const char *s)
             gr_buf_printf(b, "&#%d;", c);
             s++;
         } else {
-            if (strchr("\\`*_{}[]()#+-!|~", c))
+            if (strchr("\\`*_[]!|~", c))
                 gr_buf_puts(b, "\\");
             s += put_char(b, s);
         }

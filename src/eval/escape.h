@@ -11,7 +11,7 @@ char *gr_utf8_clean(const char *s);
 void gr_put_csv(struct gr_buf *b, const char *s);
 /* Text or a double-quoted attribute value; control characters become U+FFFD. */
 void gr_put_html(struct gr_buf *b, const char *s);
-/* Plain text within one line, also in a table cell. */
+/* Plain text inside a line that has already begun, also in a table cell. */
 void gr_put_markdown(struct gr_buf *b, const char *s);
 
 #endif

@@ -71,7 +71,7 @@ enum graft_status gr_job_open_model(const char *path, const struct graft_load_op
     enum gr_file_format format;
     char **labels = NULL;
     size_t n_labels = 0;
-    enum graft_status s = gr_format_sniff(path, &format, err);
+    enum graft_status s = gr_file_format_sniff(path, &format, err);
     if (s)
         return s;
     if (format == GR_FILE_ONNX) {

@@ -32,30 +32,61 @@ size_t gr_gemm_block_rows(size_t k)
 #include "train/gemm_tile.h"
 #endif
 
-void gr_gemm_nt_1(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
-                  size_t ldb, float *c, size_t ldc)
+enum gr_gemm_isa gr_gemm_best_isa(void)
 {
 #ifdef __x86_64__
     if (__builtin_cpu_supports("avx512f"))
-        avx512_nt(m, n, k, a, lda, b, ldb, c, ldc);
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        avx2_nt(m, n, k, a, lda, b, ldb, c, ldc);
-    else
+        return GR_GEMM_AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        return GR_GEMM_AVX2;
 #endif
+    return GR_GEMM_BASE;
+}
+
+void gr_gemm_nt_isa(enum gr_gemm_isa isa, size_t m, size_t n, size_t k, const float *a, size_t lda,
+                    const float *b, size_t ldb, float *c, size_t ldc)
+{
+    switch (isa) {
+#ifdef __x86_64__
+    case GR_GEMM_AVX512:
+        avx512_nt(m, n, k, a, lda, b, ldb, c, ldc);
+        return;
+    case GR_GEMM_AVX2:
+        avx2_nt(m, n, k, a, lda, b, ldb, c, ldc);
+        return;
+#endif
+    default:
         base_nt(m, n, k, a, lda, b, ldb, c, ldc);
+    }
+}
+
+void gr_gemm_tn_add_isa(enum gr_gemm_isa isa, size_t m, size_t n, size_t k, const float *a,
+                        size_t lda, const float *b, size_t ldb, float *c, size_t ldc)
+{
+    switch (isa) {
+#ifdef __x86_64__
+    case GR_GEMM_AVX512:
+        avx512_tn(m, n, k, a, lda, b, ldb, c, ldc);
+        return;
+    case GR_GEMM_AVX2:
+        avx2_tn(m, n, k, a, lda, b, ldb, c, ldc);
+        return;
+#endif
+    default:
+        base_tn(m, n, k, a, lda, b, ldb, c, ldc);
+    }
+}
+
+void gr_gemm_nt_1(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                  size_t ldb, float *c, size_t ldc)
+{
+    gr_gemm_nt_isa(gr_gemm_best_isa(), m, n, k, a, lda, b, ldb, c, ldc);
 }
 
 void gr_gemm_tn_add_1(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                       size_t ldb, float *c, size_t ldc)
 {
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f"))
-        avx512_tn(m, n, k, a, lda, b, ldb, c, ldc);
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        avx2_tn(m, n, k, a, lda, b, ldb, c, ldc);
-    else
-#endif
-        base_tn(m, n, k, a, lda, b, ldb, c, ldc);
+    gr_gemm_tn_add_isa(gr_gemm_best_isa(), m, n, k, a, lda, b, ldb, c, ldc);
 }
 
 /* Below this many multiply-adds, waking the other threads costs more than they save. */

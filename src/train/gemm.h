@@ -22,6 +22,13 @@ void gr_gemm_nt_1(size_t m, size_t n, size_t k, const float *a, size_t lda, cons
 /* On the calling thread: c (m,n) += the transpose of a (k,m) times b (k,n). */
 void gr_gemm_tn_add_1(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                       size_t ldb, float *c, size_t ldc);
+/* The same for one instruction set, which the processor must have: tests compare them. */
+enum gr_gemm_isa { GR_GEMM_BASE, GR_GEMM_AVX2, GR_GEMM_AVX512 };
+enum gr_gemm_isa gr_gemm_best_isa(void);
+void gr_gemm_nt_isa(enum gr_gemm_isa isa, size_t m, size_t n, size_t k, const float *a, size_t lda,
+                    const float *b, size_t ldb, float *c, size_t ldc);
+void gr_gemm_tn_add_isa(enum gr_gemm_isa isa, size_t m, size_t n, size_t k, const float *a,
+                        size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
 /* The same with all OpenMP threads. */
 void gr_gemm_nt(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                 size_t ldb, float *c, size_t ldc);

@@ -18,7 +18,7 @@
 /* The path stops after this many penalties in a row that are worse than the best. */
 #define CV_PATIENCE 3
 /* A held-out loss needs no more than this. */
-#define CV_TOLERANCE  1e-3
+#define CV_TOLERANCE  1e-4
 #define CV_DELTA      1e-4
 #define CV_ITERATIONS 200
 /* The final fit also ends where float arithmetic cannot lower the loss further. */

@@ -14,7 +14,7 @@ const char *gr_zoo_path(struct gr_zoo_builder *b, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    char *copy = b->status ? NULL : gr_arena_strdup(&b->g->arena, text);
+    char *copy = b->g ? gr_arena_strdup(&b->g->arena, text) : NULL;
     if (!b->status && !copy)
         b->status = gr_error_nomem(&b->err);
     return copy ? copy : "";
@@ -94,6 +94,12 @@ void gr_zoo_title(struct gr_zoo_builder *b, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     set_text(b, &b->model->arch, text);
+}
+
+void gr_zoo_title_width(struct gr_zoo_builder *b, const char *family, double width)
+{
+    bool whole = width * 10 == (double)(int64_t)(width * 10);
+    gr_zoo_title(b, whole ? "%s %.1f" : "%s %.4g", family, width);
 }
 
 /* ---- values, constants, nodes -----------------------------------------------------------------
@@ -232,10 +238,15 @@ static int weight(struct gr_zoo_builder *b, const char *name, const char *suffix
     char found_text[GR_SHAPE_TEXT], want_text[GR_SHAPE_TEXT];
     struct gr_tensor t = {0};
     int id = -1;
+    int64_t i = find_tensor(b, name, suffix);
+    if (i >= 0 && !b->used[i]) {
+        b->used[i] = true;
+        b->n_names++;
+        b->n_fit += !b->status;
+    }
     if (b->status)
         return -1;
     gr_shape_print(&want, want_text);
-    int64_t i = find_tensor(b, name, suffix);
     if (i < 0) {
         gr_zoo_fail(b, "'%s%s%s' is missing, expected shape %s", b->prefix, name, suffix,
                     want_text);
@@ -263,10 +274,6 @@ static int weight(struct gr_zoo_builder *b, const char *name, const char *suffix
     if (!b->status)
         id = constant(b, item->name, &t);
     gr_tensor_clear(&t);
-    if (!b->status && !b->used[i]) {
-        b->used[i] = true;
-        b->n_used++;
-    }
     return id;
 }
 
@@ -288,11 +295,11 @@ int gr_zoo_conv(struct gr_zoo_builder *b, int x, const char *name, struct gr_zoo
     if (groups == GR_ZOO_DEPTHWISE)
         groups = in;
     int64_t out = c.out ? c.out : in;
-    if (!b->status && (in < 1 || out < 1 || groups < 1 || in % groups || out % groups))
+    if (in < 1 || out < 1 || groups < 1 || in % groups || out % groups) {
         gr_zoo_fail(b, "'%s%s' has %lld channels in, %lld out and %lld groups", b->prefix, name,
                     (long long)in, (long long)out, (long long)groups);
-    if (b->status)
-        return -1;
+        in = groups = 1;
+    }
     int inputs[3] = {x}, n = 2, node;
     inputs[1] = weight(b, name, ".weight", 4, (int64_t[]){out, in / groups, c.kernel, c.kernel});
     if (find_tensor(b, name, ".bias") >= 0)

@@ -1,5 +1,6 @@
 /* The verbs in which an architecture is written down. The first failure stays; every later verb
-   then does nothing and gives -1, so a family reads like the network that it describes. */
+   then only counts the tensors that the file has under the wanted names, and gives -1: a family
+   reads like the network that it describes, and the nearest miss can be told. */
 #ifndef GR_ZOO_BUILDER_H
 #define GR_ZOO_BUILDER_H
 
@@ -10,7 +11,7 @@ struct gr_zoo_builder {
     const struct gr_names *index; /* full tensor name -> index in w */
     const char *prefix;           /* before every name in the file: "", "module.", ... */
     bool *used;                   /* per tensor */
-    size_t n_used;
+    size_t n_names, n_fit;        /* used: by name in all, by name and shape before a failure */
     struct gr_model *model;
     struct gr_graph *g;
     int64_t *channels; /* per value: size of dimension 1 */
@@ -35,19 +36,21 @@ extern const struct gr_arch gr_arch_resnet, gr_arch_resnet_cifar, gr_arch_mobile
 /* ---- looking at the file ----------------------------------------------------------------------
  */
 
-/* A formatted module path, "layer1.0.conv1", that lives as long as the graph; "" once failed. */
+/* A formatted module path, "layer1.0.conv1", that lives as long as the graph; "" without memory. */
 const char *gr_zoo_path(struct gr_zoo_builder *b, const char *fmt, ...) GR_PRINTF(2, 3);
 /* Is there a tensor of this formatted name (without the prefix)? */
 bool gr_zoo_has(const struct gr_zoo_builder *b, const char *fmt, ...) GR_PRINTF(2, 3);
 /* Dimension `axis` of the tensor of that name; 0 when there is no such tensor or dimension. */
 int64_t gr_zoo_dim(const struct gr_zoo_builder *b, int axis, const char *fmt, ...) GR_PRINTF(3, 4);
-/* How many of fmt(0), fmt(1), ... there are before the first gap; `fmt` has one %d. */
+/* How many of head0tail, head1tail, ... there are before the first gap. */
 int gr_zoo_count(const struct gr_zoo_builder *b, const char *head, const char *tail);
 int64_t gr_zoo_channels(const struct gr_zoo_builder *b, int x);
 /* Ends the attempt with GRAFT_E_UNSUPPORTED unless it has failed already. */
 void gr_zoo_fail(struct gr_zoo_builder *b, const char *fmt, ...) GR_PRINTF(2, 3);
 /* The network's name, "ResNet-18"; set it early, error messages use it. */
 void gr_zoo_title(struct gr_zoo_builder *b, const char *fmt, ...) GR_PRINTF(2, 3);
+/* "MobileNetV2 1.0", "MobileNetV2 0.35". */
+void gr_zoo_title_width(struct gr_zoo_builder *b, const char *family, double width);
 
 /* ---- verbs: each takes value ids and the module's path and gives the id of its output -----------
  */

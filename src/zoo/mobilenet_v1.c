@@ -28,8 +28,8 @@ static void build(struct gr_zoo_builder *b)
     int64_t stem = gr_zoo_dim(b, 0, "%s.0.weight", block_path(b, list, 0));
     for (int i = 0; !head && i < 3; i++)
         head = gr_zoo_find_head(b, heads[i]);
-    if (stem > 0)
-        gr_zoo_title(b, "MobileNetV1 %g", (double)stem / 32.0);
+    if (stem > 0 && stem <= 65536)
+        gr_zoo_title_width(b, "MobileNetV1", (double)stem / 32.0);
     int x = gr_zoo_input(b, 3, 224, 224);
     for (int i = 0; i <= 13; i++) {
         const char *at = block_path(b, list, i);

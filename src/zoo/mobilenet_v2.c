@@ -1,7 +1,5 @@
 /* MobileNetV2 of any width: torchvision's names, its older ones, and timm's. */
 #include "zoo/builder.h"
-#include <stdio.h>
-#include <string.h>
 
 enum names {
     TORCHVISION, /* features.2.conv.0.0 .. features.18.0, classifier.1 */
@@ -123,7 +121,7 @@ static void build(struct gr_zoo_builder *b)
         channels[g] = gr_zoo_channels(b, x);
     }
     if (!b->status && width_of(channels) > 0)
-        gr_zoo_title(b, "MobileNetV2 %g", width_of(channels));
+        gr_zoo_title_width(b, "MobileNetV2", width_of(channels));
     x = gr_zoo_conv_bn(
         b, x, last, last_bn,
         (struct gr_zoo_conv){.out = gr_zoo_dim(b, 0, "%s.weight", last), .kernel = 1});

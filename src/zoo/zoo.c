@@ -58,11 +58,11 @@ static void judge_unused(struct gr_zoo_builder *b)
                                       gr_shape_print(&first->tensor.shape, text));
 }
 
-/* One attempt; the result is in b->status, b->model and b->n_used. */
+/* One attempt; the result is in b->status, b->model and the two counts. */
 static void attempt(struct gr_zoo_builder *b, const struct gr_arch *arch, const char *prefix)
 {
     b->prefix = prefix;
-    b->n_used = 0;
+    b->n_names = b->n_fit = 0;
     b->eps = 1e-5f;
     b->clip_min = b->clip_max = -1;
     memset(b->used, 0, b->w->n);
@@ -84,29 +84,34 @@ static void attempt(struct gr_zoo_builder *b, const struct gr_arch *arch, const 
         b->status = gr_graph_bind(b->g, &b->err);
 }
 
-/* "ResNet (conv1, layer1.0.conv1, ...), ..." and the nearest miss. */
-static enum graft_status no_match(const struct gr_weights *w, const char *nearest, size_t n_used,
+/* Says what was looked for and what came nearest. */
+static enum graft_status no_match(const struct gr_weights *w, const char *nearest, size_t n_names,
                                   const struct graft_error *why, struct graft_error *err)
 {
     struct gr_buf list;
     char text[GR_SHAPE_TEXT];
     enum graft_status s;
     gr_buf_init(&list, 4096);
-    for (size_t i = 0; gr_zoo_archs[i]; i++)
-        gr_buf_printf(&list, "%s%s", i ? ", " : "", gr_zoo_archs[i]->title);
-    char *titles = gr_buf_take(&list);
-    if (!titles)
+    for (size_t i = 0; gr_zoo_archs[i]; i++) {
+        gr_buf_printf(&list, "%s%s", i ? "; " : "", gr_zoo_archs[i]->title);
+        if (!nearest)
+            gr_buf_printf(&list, ": %s", gr_zoo_archs[i]->signature);
+    }
+    char *known = gr_buf_take(&list);
+    if (!known)
         s = gr_error_nomem(err);
     else if (nearest)
         s = gr_error(err, GRAFT_E_UNSUPPORTED,
-                     "the tensors fit no known architecture; nearest: %s (%zu of %zu tensors fit); "
-                     "%s; known: %s",
-                     nearest, n_used, w->n, why->message, titles);
+                     "the tensors fit no known architecture; nearest: %s (%zu of %zu names); "
+                     "%s; known are %s",
+                     nearest, n_names, w->n, why->message, known);
     else
         s = gr_error(err, GRAFT_E_UNSUPPORTED,
-                     "the tensors fit no known architecture; none begins with '%s' %s; known: %s",
-                     w->items[0].name, gr_shape_print(&w->items[0].tensor.shape, text), titles);
-    gr_free(titles);
+                     "the tensors fit no known architecture; the first of %zu is '%.100s' %s; "
+                     "looked for %s",
+                     w->n, w->items[0].name, gr_shape_print(&w->items[0].tensor.shape, text),
+                     known);
+    gr_free(known);
     return s;
 }
 
@@ -119,7 +124,7 @@ enum graft_status gr_zoo_build(const struct gr_weights *w, struct gr_model *mode
     struct gr_zoo_builder b = {.w = w, .index = &index, .model = &m};
     struct graft_error why = {0};
     char *nearest = NULL;
-    size_t best = 0;
+    size_t best_names = 0, best_fit = 0;
     bool found = false;
     if (!w->n)
         return gr_error(err, GRAFT_E_FORMAT, "the file holds no tensors");
@@ -135,18 +140,20 @@ enum graft_status gr_zoo_build(const struct gr_weights *w, struct gr_model *mode
             found = !b.status;
             if (b.status && b.status != GRAFT_E_UNSUPPORTED) {
                 s = gr_error(err, b.status, "%s: %s", m.arch ? m.arch : "", b.err.message);
-            } else if (b.status && b.n_used > best) {
+            } else if (b.status && (b.n_names > best_names ||
+                                    (b.n_names == best_names && b.n_fit > best_fit))) {
                 gr_free(nearest);
                 nearest = m.arch;
                 m.arch = NULL;
-                best = b.n_used;
+                best_names = b.n_names;
+                best_fit = b.n_fit;
                 why = b.err;
             }
             if (!found)
                 gr_model_clear(&m);
         }
     if (!s && !found)
-        s = no_match(w, nearest, best, &why, err);
+        s = no_match(w, nearest, best_names, &why, err);
     if (!s)
         *model = m;
     gr_free(nearest);
