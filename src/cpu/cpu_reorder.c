@@ -4,10 +4,13 @@
 #include "cpu/kernels.h"
 #include "cpu/strided.h"
 
-/* Floats go through oneDNN, everything else and mere copies through the strided copy. */
+/* Changes of fp32 and bf16 go through oneDNN, copies of one dtype through the strided copy, and
+   other conversions (at the borders of a plan) are plain loops. */
 struct reorder {
     struct dnn *d;
     struct strided copy;
+    enum gr_dtype from, to;
+    int64_t count;
 };
 
 static void reorder_unplan(void *state)
@@ -37,6 +40,11 @@ static enum graft_status reorder_plan(const struct gr_case *c, struct gr_choice 
         struct dnn_operand a = dnn_operand_of(x, from), b = dnn_operand_of(x, to);
         strided_init(&r->copy, a.rank, a.dim, a.stride, 0, b.stride, 0, gr_dtype_size(to.dtype));
         k->impl = "copy";
+    } else if (from.channels_last == to.channels_last || gr_shape_is_orderless(x)) {
+        r->from = from.dtype;
+        r->to = to.dtype;
+        r->count = gr_shape_count(x);
+        k->impl = "convert";
     } else {
         s = gr_error(err, GRAFT_E_UNSUPPORTED, "cannot convert %s to %s",
                      gr_dtype_name(from.dtype), gr_dtype_name(to.dtype));
@@ -59,7 +67,10 @@ static enum graft_status reorder_forward(const void *state, void *bound, const v
     const struct reorder *r = state;
     if (r->d)
         return dnn_forward(r->d, bound, in, out, scratch, err);
-    strided_run(&r->copy, in[0], out[0]);
+    if (r->to)
+        gr_convert(r->to, out[0], r->from, in[0], (size_t)r->count);
+    else
+        strided_run(&r->copy, in[0], out[0]);
     return GRAFT_OK;
 }
 

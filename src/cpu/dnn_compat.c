@@ -8,6 +8,11 @@
 #error "this file speaks oneDNN 2.5 to 2.7; port it here, nothing else knows the version"
 #endif
 
+/* The header declares lists of 12 dimensions; only as many as the rank says are read. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wstringop-overread"
+#endif
+
 enum { MAX_ARGS = 6 };
 
 /* Where the data of an argument come from: an input, output 0, the scratch block, or own memory. */
@@ -137,25 +142,23 @@ struct dnn_operand dnn_operand_of(const struct gr_shape *shape, struct gr_layout
 
 static void append_act(dnnl_post_ops_t po, const struct gr_act *a)
 {
-    static const struct {
-        dnnl_alg_kind_t alg;
-    } alg[GR_N_ACTS] = {
-        [GR_ACT_CLIP] = {dnnl_eltwise_clip},         [GR_ACT_LEAKY] = {dnnl_eltwise_relu},
-        [GR_ACT_LINEAR] = {dnnl_eltwise_linear},     [GR_ACT_SIGMOID] = {dnnl_eltwise_logistic},
-        [GR_ACT_SWISH] = {dnnl_eltwise_swish},       [GR_ACT_TANH] = {dnnl_eltwise_tanh},
-        [GR_ACT_HARD_SWISH] = {dnnl_eltwise_hardswish},
-        [GR_ACT_HARD_SIGMOID] = {dnnl_eltwise_linear},
-        [GR_ACT_ELU] = {dnnl_eltwise_elu},           [GR_ACT_GELU] = {dnnl_eltwise_gelu_erf},
-        [GR_ACT_GELU_TANH] = {dnnl_eltwise_gelu_tanh},
-        [GR_ACT_SOFTPLUS] = {dnnl_eltwise_soft_relu},[GR_ACT_MISH] = {dnnl_eltwise_mish},
-        [GR_ACT_EXP] = {dnnl_eltwise_exp},           [GR_ACT_SQRT] = {dnnl_eltwise_sqrt},
-        [GR_ACT_ABS] = {dnnl_eltwise_abs},
+    static const dnnl_alg_kind_t alg[GR_N_ACTS] = {
+        [GR_ACT_CLIP] = dnnl_eltwise_clip,         [GR_ACT_LEAKY] = dnnl_eltwise_relu,
+        [GR_ACT_LINEAR] = dnnl_eltwise_linear,     [GR_ACT_SIGMOID] = dnnl_eltwise_logistic,
+        [GR_ACT_SWISH] = dnnl_eltwise_swish,       [GR_ACT_TANH] = dnnl_eltwise_tanh,
+        [GR_ACT_HARD_SWISH] = dnnl_eltwise_hardswish,
+        [GR_ACT_HARD_SIGMOID] = dnnl_eltwise_linear,
+        [GR_ACT_ELU] = dnnl_eltwise_elu,           [GR_ACT_GELU] = dnnl_eltwise_gelu_erf,
+        [GR_ACT_GELU_TANH] = dnnl_eltwise_gelu_tanh,
+        [GR_ACT_SOFTPLUS] = dnnl_eltwise_soft_relu,[GR_ACT_MISH] = dnnl_eltwise_mish,
+        [GR_ACT_EXP] = dnnl_eltwise_exp,           [GR_ACT_SQRT] = dnnl_eltwise_sqrt,
+        [GR_ACT_ABS] = dnnl_eltwise_abs,
     };
     if (a->kind == GR_ACT_CLIP && a->a == 0 && isinf(a->b)) {
         dnnl_post_ops_append_eltwise(po, 1, dnnl_eltwise_relu, 0, 0);
         return;
     }
-    dnnl_post_ops_append_eltwise(po, 1, alg[a->kind].alg, a->a, a->b);
+    dnnl_post_ops_append_eltwise(po, 1, alg[a->kind], a->a, a->b);
     if (a->kind == GR_ACT_HARD_SIGMOID)
         dnnl_post_ops_append_eltwise(po, 1, dnnl_eltwise_clip, 0, 1);
 }
