@@ -1,4 +1,26 @@
-/* graft: transfer learning in C.  SPDX-License-Identifier: Apache-2.0 */
+/* graft: transfer learning in C.  SPDX-License-Identifier: Apache-2.0
+
+   From a folder of labelled pictures and a pre-trained network to a classifier:
+
+       #include <graft.h>
+       #include <stdio.h>
+       int main(void)
+       {
+           struct graft_train_options o;
+           struct graft_error err;
+           graft_train_options_init(&o);
+           o.data = "flowers/", o.from = "resnet18.pth", o.out = "flowers.onnx";
+           if (graft_train(&o, NULL, NULL, &err))
+               return fprintf(stderr, "%s\n", err.message), 1;
+       }
+
+   Ownership: whoever calls a function that creates an object calls the matching _free. Strings and
+   arrays inside returned structs belong to that object. Options structs are only read; what they
+   point to must live until the call returns. Every options struct has an _init that fills in the
+   defaults; always call it, so that fields added later get theirs.
+
+   Threads: different objects may be used by different threads at the same time; one object by one
+   thread at a time, except where its functions say otherwise. */
 #ifndef GRAFT_H
 #define GRAFT_H
 
@@ -79,6 +101,205 @@ struct graft_preprocess {
     double mean[3], std[3]; /* in the order of `channels` */
     int pad_value;          /* 0..255, for GRAFT_RESIZE_LETTERBOX and crops past the border */
 };
+
+GRAFT_API void graft_preprocess_init(struct graft_preprocess *p); /* 224x224 torchvision ImageNet */
+
+/* ---- models -------------------------------------------------------------------------------- */
+
+struct graft_model;
+
+struct graft_load_options {
+    const char *labels; /* a file with one class name a line, or NULL: those in the model */
+    const struct graft_preprocess *preprocess; /* overrides what the model says, or NULL */
+    void *reserved[8];
+};
+GRAFT_API void graft_load_options_init(struct graft_load_options *o);
+
+/* Reads ONNX (operator sets 7 and up, external data), PyTorch .pth/.pt/.th and safetensors. Files
+   that hold weights only are recognised by the names and shapes of their tensors. Nothing in a file
+   is ever executed. `options` may be NULL. Operators that graft cannot compute are no error here;
+   graft_model_inspect lists them. */
+GRAFT_API enum graft_status graft_model_load(const char *path,
+                                             const struct graft_load_options *options,
+                                             struct graft_model **model, struct graft_error *err);
+GRAFT_API void graft_model_free(struct graft_model *model);
+/* Writes .onnx or, by that ending, .safetensors (weights and nothing else). */
+GRAFT_API enum graft_status graft_model_save(const struct graft_model *model, const char *path,
+                                             struct graft_error *err);
+
+/* A run of nodes at one resolution; `cut` is the value to name in graft_train_options.cut. */
+struct graft_stage {
+    const char *cut;
+    int rank;
+    int64_t shape[8]; /* for a batch of 1 */
+    int n_nodes;
+    int64_t n_params;
+    double macs; /* multiply-adds for one example */
+};
+
+struct graft_model_info {
+    const char *path, *format, *producer;  /* producer may be NULL */
+    const char *arch, *pretrain, *licence; /* NULL: unknown */
+    const char *sha256;
+    int64_t opset;
+    int n_nodes;
+    int64_t n_params, n_weight_bytes;
+    double macs; /* of the whole network, one example */
+    const char *input;
+    int input_rank;
+    int64_t input_shape[8]; /* -1: free */
+    int n_labels;           /* 0: none known */
+    const char *const *labels;
+    struct graft_preprocess preprocess;
+    const char *preprocess_source; /* "metadata", "ResNet-18 (torchvision)", "guess: ..." */
+    bool preprocess_guessed;
+    const char *head;     /* name of the last parametric layer, NULL: a backbone without one */
+    const char *features; /* the value that enters it: where graft cuts by itself */
+    int n_features, n_classes;
+    int n_stages;
+    const struct graft_stage *stages;
+    int n_cuts; /* all values at which the network can be cut, from input to output */
+    const char *const *cuts;
+    int n_unsupported; /* operators that graft cannot compute, "NonZero (2 nodes, first '...')" */
+    const char *const *unsupported;
+    int n_notes; /* what reading found worth saying */
+    const char *const *notes;
+};
+/* Belongs to the model. */
+GRAFT_API enum graft_status graft_model_inspect(struct graft_model *model,
+                                                const struct graft_model_info **info,
+                                                struct graft_error *err);
+
+/* ---- prediction ---------------------------------------------------------------------------- */
+
+enum graft_precision {
+    GRAFT_PRECISION_AUTO, /* bf16 where the processor is fast at it, else fp32 */
+    GRAFT_PRECISION_FP32,
+    GRAFT_PRECISION_BF16
+};
+
+struct graft_predictor;
+/* The model must outlive the predictor and have a classifier on top. */
+GRAFT_API enum graft_status graft_predictor_new(struct graft_model *model,
+                                                enum graft_precision precision,
+                                                struct graft_predictor **p,
+                                                struct graft_error *err);
+GRAFT_API void graft_predictor_free(struct graft_predictor *p);
+GRAFT_API int graft_predictor_n_classes(const struct graft_predictor *p);
+/* The name of a class, or its number as text where the model has no labels. */
+GRAFT_API const char *graft_predictor_label(const struct graft_predictor *p, int i);
+/* Each fills probs[n_classes]. A picture in a file, the bytes of such a file, 8-bit RGB pixels
+   with rows of `stride` bytes. No allocation in graft once warm. */
+GRAFT_API enum graft_status graft_predict_file(struct graft_predictor *p, const char *path,
+                                               float *probs, struct graft_error *err);
+GRAFT_API enum graft_status graft_predict_bytes(struct graft_predictor *p, const void *bytes,
+                                                size_t size, float *probs, struct graft_error *err);
+GRAFT_API enum graft_status graft_predict_pixels(struct graft_predictor *p, const uint8_t *rgb,
+                                                 int width, int height, size_t stride, float *probs,
+                                                 struct graft_error *err);
+
+/* ---- results ------------------------------------------------------------------------------- */
+
+struct graft_metrics {
+    int64_t n;                  /* examples */
+    double accuracy, low, high; /* top-1 with its 95 % Wilson interval */
+    double top5;                /* NaN with fewer than 6 classes */
+    double balanced_accuracy;   /* mean recall over the classes present */
+    double macro_f1;
+    double log_loss; /* natural logarithm, mean */
+    double ece;      /* expected calibration error, 15 bins */
+};
+
+struct graft_row {
+    const char *method; /* "majority class", "nearest pixels (k-NN)", "transfer (head only)" */
+    struct graft_metrics metrics;
+    double p_value; /* exact McNemar test against the best baseline; NaN for the baselines */
+};
+
+struct graft_result {
+    int n_rows; /* the last one is the model's */
+    const struct graft_row *rows;
+    const char *verdict; /* one sentence; NULL where nothing was compared */
+    const char *table;   /* the rows as aligned text, lines ended by '\n' */
+    const char *json;    /* one document with everything, as in metrics.json */
+    const char *out;     /* file written, or NULL */
+    const char *report;  /* report.html, or NULL */
+};
+GRAFT_API void graft_result_free(struct graft_result *r);
+
+/* ---- jobs ---------------------------------------------------------------------------------- */
+
+/* Where pictures come from: a folder per class, with or without train/, val/ and test/ around
+   them; a CSV, TSV or JSONL list; for prediction a file or a flat folder too. */
+struct graft_data_options {
+    bool stop_on_bad; /* an unreadable picture stops the job instead of being listed */
+    double val, test; /* fractions cut from data without split folders: 0.1 and 0.1 */
+    uint64_t seed;    /* of splits, folds, resampling: 0 */
+    int workers;      /* decoding threads; 0: one per core */
+    int batch;        /* pictures per forward pass: 8 */
+    enum graft_precision precision;
+    const char *cache;  /* folder of the feature cache; NULL: the default; "": none */
+    int64_t max_pixels; /* largest picture that is decoded */
+    void *reserved[8];
+};
+
+struct graft_train_options {
+    const char *data, *from, *out; /* required; `out` ends in .onnx */
+    struct graft_load_options load;
+    struct graft_data_options pictures;
+    const char *cut;           /* values, comma-separated; NULL: the old head's input */
+    const char *head;          /* "logistic", "ncm", "knn:K", "mlp:H" */
+    const char *class_weights; /* "none" or "balanced" */
+    double l2;                 /* of the logistic head; < 0: by cross-validation */
+    int folds;                 /* of the cross-validation: 5 */
+    const char *require;       /* "acc>=0.9": GRAFT_E_GATE when not reached; NULL: nothing */
+    bool allow_leaks;          /* go on when the data check finds the same picture in two splits */
+    const char *command;       /* argv as text, for the record; may be NULL */
+    void *reserved[8];
+};
+GRAFT_API void graft_train_options_init(struct graft_train_options *o);
+/* The main job: read, check, compute features once, fit the head, compare with naive baselines on
+   the test pictures (never used for any choice), write `out` and `out`.run/, read it back, score
+   again. `result` may be NULL. GRAFT_E_GATE: everything was written, `require` was not reached or
+   the model does not beat the naive baselines while `require` is set. */
+GRAFT_API enum graft_status graft_train(const struct graft_train_options *o,
+                                        const struct graft_events *events,
+                                        struct graft_result **result, struct graft_error *err);
+
+struct graft_eval_options {
+    const char *data, *model;
+    struct graft_load_options load;
+    struct graft_data_options pictures; /* val and test are not used */
+    const char *split;                  /* "train", "val", "test"; NULL: test if there, else all */
+    const char *out;                    /* folder for metrics.json and the rest, or NULL */
+    const char *require;
+    void *reserved[8];
+};
+GRAFT_API void graft_eval_options_init(struct graft_eval_options *o);
+/* Classes are matched by name (or WordNet id at the start of a label); a class that the model does
+   not know is an error. */
+GRAFT_API enum graft_status graft_eval(const struct graft_eval_options *o,
+                                       const struct graft_events *events,
+                                       struct graft_result **result, struct graft_error *err);
+
+struct graft_features_options {
+    const char *data, *from, *out; /* out ends in .npy, .safetensors or .csv */
+    struct graft_load_options load;
+    struct graft_data_options pictures;
+    const char *cut;
+    void *reserved[8];
+};
+GRAFT_API void graft_features_options_init(struct graft_features_options *o);
+GRAFT_API enum graft_status graft_features(const struct graft_features_options *o,
+                                           const struct graft_events *events,
+                                           struct graft_error *err);
+
+/* Looks at the data before training: unreadable files, wrong endings, duplicates, the same picture
+   in two splits or under two labels, tiny classes, labels that look alike. One note per finding.
+   GRAFT_E_CHECK when something must be mended. */
+GRAFT_API enum graft_status graft_check(const char *data, const struct graft_data_options *options,
+                                        const struct graft_events *events, struct graft_error *err);
+GRAFT_API void graft_data_options_init(struct graft_data_options *o);
 
 #ifdef __cplusplus
 }
