@@ -1,9 +1,68 @@
 /* Which command was asked for? */
-#include "graft.h"
-#include <stdio.h>
+#include "cli.h"
+#include <string.h>
 
-int main(void)
+const struct command commands[] = {
+    {"check", "DATA", "look at pictures before training", cmd_check,
+     "Reports unreadable files, wrong endings, duplicates, the same picture in two splits or under "
+     "two labels, tiny classes and labels that look alike. Exit status 4 when something must be "
+     "mended.",
+     "$ graft check flowers/\n"},
+    {"convert", "MODEL -o OUT", "write a model as ONNX or safetensors", cmd_convert,
+     "Reads any model that graft can read; the ending of OUT chooses the format.",
+     "$ graft convert resnet20.th -o resnet20.onnx\n"},
+    {"eval", "MODEL DATA", "measure a model on labelled pictures", cmd_eval,
+     "Classes are matched by name. The test/ folder (or split column) is used where there is one, "
+     "else all pictures; --split chooses.",
+     "$ graft eval flowers.onnx flowers/test\n"},
+    {"features", "DATA --from MODEL -o OUT", "export feature vectors", cmd_features,
+     "One row for each readable picture, in the order of DATA, as .npy, .safetensors or .csv; the "
+     "paths are written beside it as OUT.paths.txt (inside it for .csv).",
+     "$ graft features flowers/ --from resnet18.pth -o flowers.npy\n"},
+    {"inspect", "MODEL", "show what is in a model file", cmd_inspect,
+     "Stages, shapes, parameters, multiply-adds, the head found, cut points, preprocessing, labels "
+     "and all unsupported operators at once.",
+     "$ graft inspect resnet18.pth\n"},
+    {"predict", "MODEL PICTURE...", "classify pictures", cmd_predict,
+     "A picture may be a folder. Prints path, class and probability, one picture a line.",
+     "$ graft predict flowers.onnx photo.jpg\n"},
+    {"train", "DATA --from MODEL -o OUT.onnx", "turn labelled pictures into a classifier",
+     cmd_train,
+     "DATA is a folder with a folder of pictures per class (with or without train/, val/ and test/ "
+     "around them), or a CSV, TSV or JSONL list. The frozen network runs once per picture and its "
+     "features are kept, so that a second run takes no time. Everything about the run is written "
+     "to OUT.onnx.run/.",
+     "$ graft train flowers/ --from resnet18.pth -o flowers.onnx\n"
+     "$ graft train list.csv --from mobilenet_v2.onnx --head knn:5 -o mine.onnx\n"},
+    {NULL, NULL, NULL, NULL, NULL, NULL},
+};
+
+static int usage(FILE *f)
 {
-    printf("graft %s\n", graft_version());
-    return 0;
+    fprintf(f, "graft %s - transfer learning in C\n\nusage: graft COMMAND [OPTIONS]\n\n",
+            graft_version());
+    for (const struct command *c = commands; c->name; c++)
+        fprintf(f, "  %-10s %s\n", c->name, c->help);
+    fprintf(f, "\n'graft COMMAND --help' shows the options of a command.\n");
+    return f == stdout ? EXIT_OK : EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return usage(stderr);
+    const char *name = argv[1];
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
+        return usage(stdout);
+    if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+        printf("graft %s\n", graft_version());
+        return EXIT_OK;
+    }
+    if (!strcmp(name, "--man"))
+        return opt_write_man(stdout);
+    for (const struct command *c = commands; c->name; c++)
+        if (!strcmp(c->name, name))
+            return c->run(c, argc - 1, argv + 1);
+    fprintf(stderr, "graft: '%s' is not a command; 'graft --help' lists them\n", name);
+    return EXIT_USAGE;
 }

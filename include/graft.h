@@ -282,6 +282,26 @@ GRAFT_API enum graft_status graft_eval(const struct graft_eval_options *o,
                                        const struct graft_events *events,
                                        struct graft_result **result, struct graft_error *err);
 
+struct graft_predict_options {
+    const char *model;
+    int n_paths;
+    const char *const *paths; /* pictures, folders, lists */
+    struct graft_load_options load;
+    struct graft_data_options pictures;
+    void *reserved[8];
+};
+GRAFT_API void graft_predict_options_init(struct graft_predict_options *o);
+/* One picture at a time, in order. `labels` and `probs` have n entries; probs is NULL for a picture
+   that could not be read, and `problem` then says why. */
+typedef void (*graft_prediction_fn)(void *user, const char *path, int n, const char *const *labels,
+                                    const float *probs, const char *problem);
+/* Many pictures with decoding ahead and full batches. *n_bad (may be NULL): how many pictures could
+   not be read. */
+GRAFT_API enum graft_status graft_predict(const struct graft_predict_options *o,
+                                          graft_prediction_fn fn, void *user, int64_t *n_bad,
+                                          const struct graft_events *events,
+                                          struct graft_error *err);
+
 struct graft_features_options {
     const char *data, *from, *out; /* out ends in .npy, .safetensors or .csv */
     struct graft_load_options load;

@@ -149,6 +149,138 @@ enum graft_status gr_graph_cut(struct gr_graph *g, size_t n, const int *values,
     return GRAFT_OK;
 }
 
+enum graft_status gr_graph_keep_above(struct gr_graph *g, int value, const struct gr_type *type,
+                                      struct graft_error *err)
+{
+    int *outputs = gr_alloc_array(g->n_outputs, sizeof *outputs);
+    if (!outputs)
+        return gr_error_nomem(err);
+    memcpy(outputs, g->outputs, g->n_outputs * sizeof *outputs);
+    int producer = g->values[value].producer;
+    for (int k = 0; producer >= 0 && k < g->nodes[producer].n_out; k++)
+        if (g->nodes[producer].out[k] == value)
+            g->nodes[producer].out[k] = -1;
+    g->values[value].producer = -1;
+    g->n_inputs = 0;
+    enum graft_status s = gr_graph_add_input(g, value, type, err);
+    if (!s)
+        s = gr_graph_cut(g, g->n_outputs, outputs, err);
+    gr_free(outputs);
+    return s;
+}
+
+/* A value of that name that nothing uses any more is taken over, else the name gets a number. */
+static enum graft_status new_value(struct gr_graph *g, const char *name, int *id,
+                                   struct graft_error *err)
+{
+    int v = gr_graph_find_value(g, name);
+    bool in_use = v >= 0 && (g->values[v].producer >= 0 || gr_value_is_const(&g->values[v]));
+    for (size_t i = 0; v >= 0 && i < g->n_inputs; i++)
+        in_use = in_use || g->inputs[i] == v;
+    const char *unique = in_use ? gr_graph_free_name(g, name) : name;
+    if (!unique)
+        return gr_error_nomem(err);
+    enum graft_status s = gr_graph_value(g, unique, id, err);
+    if (!s) {
+        g->values[*id].type = (struct gr_type){GR_UNKNOWN, {0}};
+        g->values[*id].has_shape = false;
+    }
+    return s;
+}
+
+enum graft_status gr_graph_append(struct gr_graph *g, const char *op_type, const char *name,
+                                  int n_in, const int *in, int *node, int *out,
+                                  struct graft_error *err)
+{
+    enum graft_status s = new_value(g, name, out, err);
+    return s ? s : gr_graph_add_node(g, op_type, "", name, n_in, in, 1, out, node, err);
+}
+
+enum graft_status gr_graph_append_const(struct gr_graph *g, const char *name, enum gr_dtype dtype,
+                                        const struct gr_shape *shape, const void *data, int *out,
+                                        struct graft_error *err)
+{
+    struct gr_tensor t = {0};
+    enum graft_status s = gr_tensor_from(dtype, shape, data, &t, err);
+    if (!s)
+        s = new_value(g, name, out, err);
+    if (!s)
+        s = gr_graph_set_const(g, *out, &t, err);
+    gr_tensor_clear(&t);
+    return s;
+}
+
+/* (N,C,H,W) or (N,T,D) or (N,D) -> (N,C) or (N,D) */
+static enum graft_status pool_one(struct gr_graph *g, const struct gr_shape *shape, int value,
+                                  int *out, int64_t *width, struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    char text[GR_SHAPE_TEXT];
+    int node, v = value;
+    if (shape->rank == 3) {
+        const int64_t axis = 1;
+        struct gr_shape one = gr_shape_of(1, 1);
+        int in[2] = {v, -1}, n_in = 1;
+        if (gr_graph_get_opset(g, "") >= 18) {
+            n_in = 2;
+            s = gr_graph_append_const(g, "features_axis", GR_I64, &one, &axis, &in[1], err);
+        }
+        if (!s)
+            s = gr_graph_append(g, "ReduceMean", "features", n_in, in, &node, &v, err);
+        if (!s && n_in == 1)
+            s = gr_node_set_ints(g, node, "axes", 1, &axis, err);
+        if (!s)
+            s = gr_node_set_int(g, node, "keepdims", 0, err);
+        *width = shape->dim[2];
+    } else if (shape->rank == 4) {
+        if (shape->dim[2] != 1 || shape->dim[3] != 1)
+            s = gr_graph_append(g, "GlobalAveragePool", "features_pool", 1, &v, &node, &v, err);
+        if (!s)
+            s = gr_graph_append(g, "Flatten", "features", 1, &v, &node, &v, err);
+        *width = shape->dim[1];
+    } else if (shape->rank == 2) {
+        *width = shape->dim[1];
+    } else {
+        return gr_error(err, GRAFT_E_UNSUPPORTED,
+                        "'%s' has shape %s; features are taken from (N,D), (N,T,D) or (N,C,H,W)",
+                        g->values[value].name, gr_shape_print(shape, text));
+    }
+    if (!s)
+        *out = v;
+    return s;
+}
+
+enum graft_status gr_graph_pool_features(struct gr_graph *g, const struct gr_inferred *types,
+                                         size_t n, const int *values, int *features,
+                                         int64_t *n_features, struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    int *parts = gr_alloc_array(n, sizeof *parts), node;
+    int64_t total = 0, width = 0;
+    if (!parts)
+        return gr_error_nomem(err);
+    for (size_t i = 0; !s && i < n; i++) {
+        s = pool_one(g, &types->type[values[i]].shape, values[i], &parts[i], &width, err);
+        total += width;
+    }
+    int out = parts[0];
+    if (!s && n > 1) {
+        s = gr_graph_append(g, "Concat", "features", (int)n, parts, &node, &out, err);
+        if (!s)
+            s = gr_node_set_int(g, node, "axis", 1, err);
+    }
+    if (!s)
+        s = gr_graph_cut(g, 1, &out, err);
+    if (!s)
+        s = gr_graph_bind(g, err);
+    if (!s) {
+        *features = out;
+        *n_features = total;
+    }
+    gr_free(parts);
+    return s;
+}
+
 /* The types of all values when every input's first dimension is `batch`. */
 static enum graft_status infer_batch(const struct gr_graph *g, int64_t batch,
                                      struct gr_inferred *out, struct graft_error *err)

@@ -26,6 +26,27 @@ enum graft_status gr_graph_cut_points(const struct gr_graph *g, const struct gr_
 enum graft_status gr_graph_cut(struct gr_graph *g, size_t n, const int *values,
                                struct graft_error *err);
 
+/* The other half of a cut: `value` becomes the only input, of that type, and only what the outputs
+   still need of the graph above it stays. */
+enum graft_status gr_graph_keep_above(struct gr_graph *g, int value, const struct gr_type *type,
+                                      struct graft_error *err);
+
+/* Adds what turns the given values into one feature vector (N, *n_features) and makes it the only
+   output: maps are averaged over their pixels, tokens (N, T, D) over T, several values are
+   concatenated. `types` must be of this graph. Call after gr_graph_cut. */
+enum graft_status gr_graph_pool_features(struct gr_graph *g, const struct gr_inferred *types,
+                                         size_t n, const int *values, int *features,
+                                         int64_t *n_features, struct graft_error *err);
+
+/* Adding nodes by hand: one output, named `name` or, where that is taken, name_1, ... */
+enum graft_status gr_graph_append(struct gr_graph *g, const char *op_type, const char *name,
+                                  int n_in, const int *in, int *node, int *out,
+                                  struct graft_error *err);
+/* A new constant; `data` is copied. */
+enum graft_status gr_graph_append_const(struct gr_graph *g, const char *name, enum gr_dtype dtype,
+                                        const struct gr_shape *shape, const void *data, int *out,
+                                        struct graft_error *err);
+
 /* Proves that the first dimension of every input may be any number: types for batch 1 and 3 differ
    only there. Constants of Reshape nodes that fix the batch to the exported one are freed (their
    first entry becomes 0, "as in the input") where that is the only thing in the way. */

@@ -140,6 +140,12 @@ enum graft_status gr_graph_bind(struct gr_graph *g, struct graft_error *err);
 /* "node 37 'layer1.0/Conv' (Conv)" into text; returns text. */
 const char *gr_node_print(const struct gr_graph *g, int node, char *text, size_t size);
 
+/* Feeds everything that decides what the graph computes (operators, attributes, connections,
+   constants, outputs), but no names. */
+struct gr_hasher;
+enum graft_status gr_graph_hash(const struct gr_graph *g, struct gr_hasher *h,
+                                struct graft_error *err);
+
 static inline bool gr_value_is_const(const struct gr_value *v)
 {
     return v->data.buf != NULL;

@@ -1,0 +1,38 @@
+/* graft convert: how does a model change its file format? */
+#include "cli.h"
+
+int cmd_convert(const struct command *c, int argc, char **argv)
+{
+    struct ui ui = {0};
+    struct ui_pre pre;
+    struct graft_load_options o;
+    struct graft_model *m = NULL;
+    struct graft_events ev;
+    struct graft_error err;
+    const char *out = NULL;
+    int n;
+    ui_pre_init(&pre);
+    graft_load_options_init(&o);
+    const struct opt opts[] = {
+        {OPT_STRING, 'o', "out", &out, "FILE", ".onnx or .safetensors", 0, 0},
+        PRE_OPTIONS(&pre, &o.labels),
+        {OPT_FLAG, 'q', "quiet", &ui.quiet, NULL, "no notes", 0, 0},
+        {0},
+    };
+    int code = opt_parse(c, opts, argc, argv, &n);
+    if (code >= 0)
+        return code;
+    if (n != 1 || !out) {
+        fprintf(stderr, "usage: graft %s %s\n", c->name, c->args);
+        return EXIT_USAGE;
+    }
+    if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&pre, argv[0], &o)) < 0) {
+        if (graft_model_load(argv[0], &o, &m, &err) || graft_model_save(m, out, &err))
+            code = ui_fail(&ui, &err);
+        else
+            code = printf("wrote %s\n", out) < 0 ? EXIT_RUN : ui_flush();
+    }
+    graft_model_free(m);
+    ui_close(&ui);
+    return code;
+}

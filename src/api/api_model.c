@@ -1,0 +1,92 @@
+/* How do callers load, look at and save models? */
+#include "base/mem.h"
+#include "formats/onnx.h"
+#include "formats/safetensors.h"
+#include "job/job.h"
+#include <string.h>
+
+void graft_preprocess_init(struct graft_preprocess *p)
+{
+    *p = (struct graft_preprocess){
+        .width = 224,
+        .height = 224,
+        .resize = GRAFT_RESIZE_SHORTEST,
+        .resize_to = 256,
+        .filter = GRAFT_BILINEAR,
+        .channels = GRAFT_RGB,
+        .scale = 1.0 / 255,
+        .mean = {0.485, 0.456, 0.406},
+        .std = {0.229, 0.224, 0.225},
+    };
+}
+
+void graft_load_options_init(struct graft_load_options *o)
+{
+    memset(o, 0, sizeof *o);
+}
+
+enum graft_status graft_model_load(const char *path, const struct graft_load_options *options,
+                                   struct graft_model **model, struct graft_error *err)
+{
+    struct graft_model *m = gr_alloc_zero(1, sizeof *m);
+    if (!m)
+        return gr_error_nomem(err);
+    enum graft_status s = gr_job_open_model(path, options, &m->m, err);
+    if (s)
+        gr_free(m);
+    else
+        *model = m;
+    return s;
+}
+
+void graft_model_free(struct graft_model *model)
+{
+    if (!model)
+        return;
+    gr_model_clear(&model->m);
+    gr_arena_clear(&model->arena);
+    gr_free(model);
+}
+
+/* Every constant of the graph under its name. */
+static enum graft_status save_safetensors(const struct gr_model *m, const char *path,
+                                          struct graft_error *err)
+{
+    const struct gr_graph *g = m->graph;
+    const char **names = gr_alloc_array(g->n_values, sizeof *names);
+    struct gr_tensor *tensors = gr_alloc_array(g->n_values, sizeof *tensors);
+    size_t n = 0;
+    enum graft_status s = GRAFT_OK;
+    if (!names || !tensors)
+        s = gr_error_nomem(err);
+    for (size_t i = 0; !s && i < g->n_values; i++)
+        if (gr_value_is_const(&g->values[i])) {
+            names[n] = g->values[i].name;
+            tensors[n++] = g->values[i].data; /* borrowed */
+        }
+    if (!s)
+        s = gr_safetensors_write(path, n, names, tensors, 0, NULL, err);
+    gr_free(names);
+    gr_free(tensors);
+    return s;
+}
+
+enum graft_status graft_model_save(const struct graft_model *model, const char *path,
+                                   struct graft_error *err)
+{
+    const char *dot = strrchr(path, '.');
+    if (dot && !strcmp(dot, ".onnx"))
+        return gr_onnx_write(&model->m, path, err);
+    if (dot && !strcmp(dot, ".safetensors"))
+        return save_safetensors(&model->m, path, err);
+    return gr_error(err, GRAFT_E_ARG, "%s: the name must end in .onnx or .safetensors", path);
+}
+
+enum graft_status graft_model_inspect(struct graft_model *model,
+                                      const struct graft_model_info **info, struct graft_error *err)
+{
+    enum graft_status s = model->inspected ? GRAFT_OK : gr_job_inspect(model, err);
+    if (!s)
+        *info = &model->info;
+    return s;
+}

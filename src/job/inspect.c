@@ -1,0 +1,197 @@
+/* What is in a model, told as plain data? */
+#include "base/mem.h"
+#include "core/op.h"
+#include "job/job.h"
+#include <stdio.h>
+#include <string.h>
+
+/* Everything after the first failed allocation does nothing. */
+struct teller {
+    struct graft_model *model;
+    struct gr_inferred types;
+    bool *counted; /* per value: a weight that some stage has counted already */
+    bool no_memory;
+};
+
+static void *keep(struct teller *t, size_t n, size_t size)
+{
+    void *p = t->no_memory ? NULL : gr_arena_alloc(&t->model->arena, n * size);
+    if (!p)
+        t->no_memory = true;
+    return p;
+}
+
+static int64_t count_params(struct teller *t, const struct gr_node *n)
+{
+    const struct gr_graph *g = t->model->m.graph;
+    int64_t sum = 0;
+    for (int k = 0; k < n->n_in; k++) {
+        int v = n->in[k];
+        if (v < 0 || t->counted[v] || !gr_value_is_const(&g->values[v]))
+            continue;
+        enum gr_dtype d = g->values[v].data.dtype;
+        if (d != GR_F32 && d != GR_F16 && d != GR_BF16 && d != GR_F64)
+            continue;
+        t->counted[v] = true;
+        sum += gr_tensor_count(&g->values[v].data);
+        t->model->info.n_weight_bytes += (int64_t)g->values[v].data.size;
+    }
+    return sum;
+}
+
+static double count_macs(const struct teller *t, const struct gr_node *n)
+{
+    struct gr_type in[16] = {0};
+    if (!n->op || !n->op->macs || n->n_in > 16)
+        return 0;
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] >= 0)
+            in[k] = t->types.type[n->in[k]];
+    return n->op->macs(n, n->n_in, in, &t->types.type[n->out[0]]);
+}
+
+static bool same_resolution(const struct gr_shape *a, const struct gr_shape *b)
+{
+    if (a->rank != b->rank)
+        return false;
+    return a->rank != 4 || (a->dim[2] == b->dim[2] && a->dim[3] == b->dim[3]);
+}
+
+/* A stage ends at the last cut point before the resolution changes. */
+static void tell_stages(struct teller *t, const int *cuts, size_t n_cuts)
+{
+    const struct gr_graph *g = t->model->m.graph;
+    struct graft_model_info *info = &t->model->info;
+    struct graft_stage *stages = keep(t, n_cuts, sizeof *stages);
+    const char **names = keep(t, n_cuts, sizeof *names);
+    int n_stages = 0, next = 0;
+    for (size_t i = 0; !t->no_memory && i < n_cuts; i++) {
+        const struct gr_shape *shape = &t->types.type[cuts[i]].shape;
+        names[i] = g->values[cuts[i]].name;
+        if (i + 1 < n_cuts && same_resolution(shape, &t->types.type[cuts[i + 1]].shape))
+            continue;
+        struct graft_stage *s = &stages[n_stages++];
+        s->cut = names[i];
+        s->rank = shape->rank;
+        memcpy(s->shape, shape->dim, sizeof s->shape);
+        for (int end = g->values[cuts[i]].producer; next <= end; next++) {
+            s->n_nodes++;
+            s->n_params += count_params(t, &g->nodes[next]);
+            s->macs += count_macs(t, &g->nodes[next]);
+        }
+        info->n_params += s->n_params;
+        info->macs += s->macs;
+    }
+    info->stages = stages;
+    info->n_stages = n_stages;
+    info->cuts = names;
+    info->n_cuts = (int)n_cuts;
+}
+
+static enum graft_status tell_structure(struct teller *t, struct graft_error *err)
+{
+    const struct gr_model *m = &t->model->m;
+    const struct gr_graph *g = m->graph;
+    struct graft_model_info *info = &t->model->info;
+    struct gr_type *inputs = NULL;
+    struct gr_head_site head;
+    int *cuts = NULL;
+    size_t n_cuts = 0;
+    enum graft_status s = gr_job_input_types(m, 1, &inputs, err);
+    if (!s)
+        s = gr_graph_infer(g, inputs, 0, NULL, &t->types, err);
+    if (!s)
+        s = gr_graph_find_head(g, &t->types, &head, err);
+    if (!s)
+        s = gr_graph_cut_points(g, &t->types, &cuts, &n_cuts, err);
+    if (!s) {
+        const struct gr_shape *f = &t->types.type[head.features].shape;
+        info->features = g->values[head.features].name;
+        info->n_features = f->rank >= 2 ? (int)f->dim[f->rank == 3 ? 2 : 1] : 0;
+        if (head.node >= 0) {
+            info->head = *g->nodes[head.node].name ? g->nodes[head.node].name
+                                                   : g->values[g->nodes[head.node].out[0]].name;
+            info->n_classes = head.n_classes;
+        }
+        tell_stages(t, cuts, n_cuts);
+    }
+    gr_free(cuts);
+    gr_free(inputs);
+    gr_inferred_clear(&t->types);
+    return s;
+}
+
+static void tell_unsupported(struct teller *t)
+{
+    const struct gr_graph *g = t->model->m.graph;
+    struct graft_model_info *info = &t->model->info;
+    const char **list = keep(t, g->n_nodes, sizeof *list);
+    for (size_t i = 0; !t->no_memory && i < g->n_nodes; i++) {
+        const struct gr_node *n = &g->nodes[i];
+        int count = 0;
+        bool first = !n->op;
+        for (size_t k = 0; !n->op && k < g->n_nodes; k++)
+            if (!g->nodes[k].op && !strcmp(g->nodes[k].op_type, n->op_type) &&
+                !strcmp(g->nodes[k].domain, n->domain)) {
+                count++;
+                first = first && k >= i;
+            }
+        if (!first)
+            continue;
+        size_t size = strlen(n->op_type) + strlen(n->domain) + strlen(n->name) + 64;
+        char *text = keep(t, size, 1);
+        if (text)
+            snprintf(text, size, "%s%s%s (%d node%s, first '%s')", n->domain,
+                     *n->domain ? "::" : "", n->op_type, count, count > 1 ? "s" : "", n->name);
+        list[info->n_unsupported++] = text;
+    }
+    info->unsupported = list;
+}
+
+enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *err)
+{
+    const struct gr_model *m = &model->m;
+    const struct gr_graph *g = m->graph;
+    struct graft_model_info *info = &model->info;
+    struct teller t = {.model = model};
+    char *sha = gr_arena_alloc(&model->arena, GR_SHA256_HEX);
+    t.counted = gr_alloc_zero(g->n_values, sizeof *t.counted);
+    if (!sha || !t.counted) {
+        gr_free(t.counted);
+        return gr_error_nomem(err);
+    }
+    enum graft_status s = gr_sha256_file(m->path, sha, err);
+    *info = (struct graft_model_info){
+        .path = m->path,
+        .format = m->format,
+        .producer = m->producer,
+        .arch = m->arch,
+        .pretrain = m->pretrain,
+        .licence = m->licence,
+        .sha256 = sha,
+        .opset = gr_graph_get_opset(g, ""),
+        .n_nodes = (int)g->n_nodes,
+        .n_labels = (int)m->n_labels,
+        .labels = (const char *const *)m->labels,
+        .preprocess = m->pre,
+        .preprocess_source = m->pre_source,
+        .preprocess_guessed = !m->has_pre,
+        .n_notes = (int)m->n_notes,
+        .notes = (const char *const *)m->notes,
+        .input = g->n_inputs ? g->values[g->inputs[0]].name : "",
+    };
+    if (g->n_inputs) {
+        info->input_rank = g->values[g->inputs[0]].type.shape.rank;
+        memcpy(info->input_shape, g->values[g->inputs[0]].type.shape.dim, sizeof info->input_shape);
+    }
+    tell_unsupported(&t);
+    if (!s && !info->n_unsupported)
+        s = tell_structure(&t, err);
+    if (s)
+        gr_error_in(err, s, "%s", m->path);
+    else if (t.no_memory)
+        s = gr_error_nomem(err);
+    model->inspected = !s;
+    gr_free(t.counted);
+    return s;
+}

@@ -1,0 +1,68 @@
+/* The steps that commands are made of; the only room that may use all others. */
+#ifndef GR_JOB_JOB_H
+#define GR_JOB_JOB_H
+
+#include "base/hash.h"
+#include "core/edit.h"
+#include "core/model.h"
+#include "exec/plan.h"
+
+/* ---- open.c: a model from any file ----------------------------------------------------------- */
+
+/* Reads, recognises, adds labels and preprocessing (the file's, the options', or a guess that is
+   said in m->pre_source with m->has_pre false). `m` must be zeroed. */
+enum graft_status gr_job_open_model(const char *path, const struct graft_load_options *o,
+                                    struct gr_model *m, struct graft_error *err);
+/* One line: "short side 256, centre crop 224x224, bilinear, RGB, ..." into text; returns text. */
+const char *gr_job_print_preprocess(const struct graft_preprocess *p, char *text, size_t size);
+/* One complete type per graph input for that batch: the declared one, with the picture size of the
+   preprocessing where height and width are free. Free with gr_free. */
+enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
+                                     struct gr_type **types, struct graft_error *err);
+
+/* ---- inspect.c ------------------------------------------------------------------------------- */
+
+struct graft_model {
+    struct gr_model m;
+    struct gr_arena arena; /* what info points to */
+    struct graft_model_info info;
+    bool inspected;
+};
+enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *err);
+
+/* ---- network.c: a model, or its frozen part, ready to run on pictures -------------------------
+ */
+
+struct gr_network {
+    struct gr_graph *graph; /* owned: pictures in, one vector out */
+    struct gr_plan *plan;
+    struct graft_preprocess pre;
+    int64_t batch;
+    int64_t width;      /* of the vector */
+    char cut[256];      /* names of the values cut at, comma-separated */
+    struct gr_hash key; /* of everything that decides the vector, for the cache */
+    bool channels_last; /* the graph's input is (N,H,W,C) */
+};
+/* The features: cut at `cut` (comma-separated names) or, when NULL, where the head begins. */
+enum graft_status gr_network_features(const struct gr_model *m, const char *cut, int64_t batch,
+                                      enum graft_precision precision, struct gr_network *net,
+                                      struct graft_error *err);
+/* The class scores: output "probabilities" or the last output; whether they are probabilities
+   already is found out by looking at the graph's end (*softmax: the caller must apply it). */
+enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
+                                    enum graft_precision precision, struct gr_network *net,
+                                    bool *softmax, struct graft_error *err);
+void gr_network_clear(struct gr_network *net);
+
+/* ---- predictor.c ------------------------------------------------------------------------------
+ */
+
+#define GR_MAX_PICTURE_FILE ((size_t)1 << 30)
+/* The model's labels, or 0, 1, ... as text; the list and its strings are freed with gr_free. ARG
+   when their number is not `width`. */
+enum graft_status gr_job_labels(const struct gr_model *m, int64_t width, char ***labels, int *n,
+                                struct graft_error *err);
+/* (C,H,W) to (H,W,C). */
+void gr_planes_last(const float *planes, int64_t n_planes, int64_t n_pixels, float *out);
+
+#endif

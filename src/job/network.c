@@ -1,0 +1,220 @@
+/* How does a model, or its frozen part, become ready to run on pictures? */
+#include "base/mem.h"
+#include "job/job.h"
+#include <stdio.h>
+#include <string.h>
+
+void gr_network_clear(struct gr_network *net)
+{
+    gr_plan_free(net->plan);
+    gr_graph_free(net->graph);
+    memset(net, 0, sizeof *net);
+}
+
+static enum graft_status check_input(const struct gr_model *m, struct gr_network *net,
+                                     struct graft_error *err)
+{
+    const struct gr_graph *g = m->graph;
+    if (g->n_inputs != 1)
+        return gr_error(err, GRAFT_E_UNSUPPORTED,
+                        "the network has %zu inputs; pictures go into networks with one",
+                        g->n_inputs);
+    struct gr_type *t = NULL;
+    enum graft_status s = gr_job_input_types(m, net->batch, &t, err);
+    if (s)
+        return s;
+    const struct gr_shape *x = &t[0].shape;
+    const int64_t planes = m->pre.channels == GRAFT_GREY ? 1 : 3;
+    char text[GR_SHAPE_TEXT];
+    net->channels_last = x->rank == 4 && x->dim[1] == m->pre.height && x->dim[2] == m->pre.width &&
+                         x->dim[3] == planes && x->dim[1] != planes;
+    bool first = x->rank == 4 && x->dim[1] == planes && x->dim[2] == m->pre.height &&
+                 x->dim[3] == m->pre.width;
+    if (t[0].dtype != GR_F32)
+        s = gr_error(err, GRAFT_E_UNSUPPORTED, "the network's input is %s, expected float32",
+                     gr_dtype_name(t[0].dtype));
+    else if (!first && !net->channels_last)
+        s = gr_error(
+            err, GRAFT_E_SHAPE,
+            "the network's input '%s' is %s, but pictures are prepared as (%lld,%lld,%d,%d)"
+            " (see --img-size and --channels)",
+            g->values[g->inputs[0]].name, gr_shape_print(x, text), (long long)net->batch,
+            (long long)planes, m->pre.height, m->pre.width);
+    gr_free(t);
+    return s;
+}
+
+static enum graft_status make_plan(const struct gr_model *m, enum graft_precision precision,
+                                   struct gr_network *net, struct graft_error *err)
+{
+    static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16};
+    struct gr_plan_options o;
+    struct gr_type *t = NULL;
+    gr_plan_options_init(&o);
+    o.batch = net->batch;
+    o.precision = of[precision];
+    enum graft_status s = gr_job_input_types(m, net->batch, &t, err);
+    if (!s)
+        s = gr_plan_new(net->graph, 0, NULL, &t[0].shape, &o, &net->plan, err);
+    gr_free(t);
+    if (s)
+        return s;
+    const struct gr_type *y = gr_plan_get_output(net->plan, 0);
+    char text[GR_SHAPE_TEXT];
+    if (y->shape.rank < 2 || y->shape.dim[0] != net->batch || y->dtype != GR_F32 ||
+        gr_shape_count_range(&y->shape, 2, y->shape.rank) != 1)
+        return gr_error(err, GRAFT_E_UNSUPPORTED,
+                        "the network gives %s %s, expected one float32 vector for each picture",
+                        gr_dtype_name(y->dtype), gr_shape_print(&y->shape, text));
+    net->width = y->shape.dim[1];
+    net->pre = m->pre;
+    return GRAFT_OK;
+}
+
+/* Everything that decides the vectors. The version goes up whenever kernels or preprocessing give
+   other numbers. */
+static enum graft_status make_key(struct gr_network *net, struct graft_error *err)
+{
+    enum { VERSION = 1 };
+    struct gr_hasher *h = gr_hasher_new();
+    const struct graft_preprocess *p = &net->pre;
+    if (!h)
+        return gr_error_nomem(err);
+    gr_hasher_add_i64(h, VERSION);
+    enum graft_status s = gr_graph_hash(net->graph, h, err);
+    gr_hasher_add_i64(h, gr_plan_get_precision(net->plan));
+    gr_hasher_add_i64(h, net->batch);
+    const int64_t how[] = {p->width,  p->height,   p->resize,   p->resize_to,
+                           p->filter, p->channels, p->pad_value};
+    gr_hasher_add(h, how, sizeof how);
+    gr_hasher_add(h, &p->scale, sizeof p->scale);
+    gr_hasher_add(h, p->mean, sizeof p->mean);
+    gr_hasher_add(h, p->std, sizeof p->std);
+    net->key = gr_hasher_get(h);
+    gr_hasher_free(h);
+    return s;
+}
+
+/* Comma-separated names to ids. */
+static enum graft_status find_cuts(const struct gr_graph *g, const char *names, int *ids, size_t *n,
+                                   size_t max, struct graft_error *err)
+{
+    for (*n = 0; names;) {
+        const char *end = strchr(names, ',');
+        size_t len = end ? (size_t)(end - names) : strlen(names);
+        char *name = gr_strndup(names, len);
+        if (!name)
+            return gr_error_nomem(err);
+        int id = gr_graph_find_value(g, name);
+        enum graft_status s = GRAFT_OK;
+        if (id < 0 || gr_value_is_const(&g->values[id]))
+            s = gr_error(err, GRAFT_E_ARG,
+                         "the network has no value '%s' to cut at; 'graft inspect' lists them",
+                         name);
+        else if (*n == max)
+            s = gr_error(err, GRAFT_E_LIMIT, "more than %zu values to cut at", max);
+        gr_free(name);
+        if (s)
+            return s;
+        ids[(*n)++] = id;
+        names = end ? end + 1 : NULL;
+    }
+    return GRAFT_OK;
+}
+
+enum graft_status gr_network_features(const struct gr_model *m, const char *cut, int64_t batch,
+                                      enum graft_precision precision, struct gr_network *net,
+                                      struct graft_error *err)
+{
+    enum { MAX_CUTS = 16 };
+    struct gr_inferred types = {0};
+    struct gr_type *inputs = NULL;
+    struct gr_head_site head;
+    int ids[MAX_CUTS], feature;
+    size_t n = 1;
+    memset(net, 0, sizeof *net);
+    net->batch = batch;
+    enum graft_status s = check_input(m, net, err);
+    if (!s)
+        s = gr_graph_copy(m->graph, &net->graph, err);
+    if (!s)
+        s = gr_job_input_types(m, 1, &inputs, err);
+    if (!s && cut) {
+        s = find_cuts(net->graph, cut, ids, &n, MAX_CUTS, err);
+        if (!s)
+            s = gr_graph_cut(net->graph, n, ids, err);
+        if (!s)
+            s = gr_graph_infer(net->graph, inputs, 0, NULL, &types, err);
+    } else if (!s) {
+        s = gr_graph_infer(net->graph, inputs, 0, NULL, &types, err);
+        if (!s)
+            s = gr_graph_find_head(net->graph, &types, &head, err);
+        ids[0] = head.features;
+        if (!s)
+            s = gr_graph_cut(net->graph, 1, ids, err);
+    }
+    for (size_t i = 0; !s && i < n; i++) {
+        size_t used = strlen(net->cut);
+        snprintf(net->cut + used, sizeof net->cut - used, "%s%s", i ? "," : "",
+                 net->graph->values[ids[i]].name);
+    }
+    if (!s)
+        s = gr_graph_pool_features(net->graph, &types, n, ids, &feature, &net->width, err);
+    if (!s)
+        s = make_plan(m, precision, net, err);
+    if (!s)
+        s = make_key(net, err);
+    gr_inferred_clear(&types);
+    gr_free(inputs);
+    if (s) {
+        gr_network_clear(net);
+        gr_error_in(err, s, "%s", m->path);
+    }
+    return s;
+}
+
+/* Is the value a Softmax's output, reshaped perhaps? */
+static bool ends_in_softmax(const struct gr_graph *g, int value)
+{
+    while (g->values[value].producer >= 0) {
+        const struct gr_node *n = &g->nodes[g->values[value].producer];
+        if (!strcmp(n->op_type, "Softmax") || !strcmp(n->op_type, "Sigmoid"))
+            return true;
+        if (strcmp(n->op_type, "Flatten") && strcmp(n->op_type, "Reshape") &&
+            strcmp(n->op_type, "Squeeze") && strcmp(n->op_type, "Identity"))
+            return false;
+        value = n->in[0];
+    }
+    return false;
+}
+
+enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
+                                    enum graft_precision precision, struct gr_network *net,
+                                    bool *softmax, struct graft_error *err)
+{
+    memset(net, 0, sizeof *net);
+    net->batch = batch;
+    enum graft_status s = check_input(m, net, err);
+    if (!s)
+        s = gr_graph_copy(m->graph, &net->graph, err);
+    if (!s) {
+        const struct gr_graph *g = net->graph;
+        int out = gr_graph_find_value(g, "probabilities");
+        bool listed = false;
+        for (size_t i = 0; i < g->n_outputs; i++)
+            listed = listed || g->outputs[i] == out;
+        if (!listed)
+            out = g->outputs[0];
+        *softmax = !ends_in_softmax(g, out);
+        s = gr_graph_cut(net->graph, 1, &out, err);
+    }
+    if (!s)
+        s = make_plan(m, precision, net, err);
+    if (!s)
+        s = make_key(net, err);
+    if (s) {
+        gr_network_clear(net);
+        gr_error_in(err, s, "%s", m->path);
+    }
+    return s;
+}

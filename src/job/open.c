@@ -1,0 +1,155 @@
+/* How does a file become a model with labels and preprocessing? */
+#include "base/file.h"
+#include "base/mem.h"
+#include "formats/meta.h"
+#include "formats/onnx.h"
+#include "formats/weights.h"
+#include "job/job.h"
+#include "zoo/zoo.h"
+#include <stdio.h>
+#include <string.h>
+
+static enum graft_status open_weights(const char *path, struct gr_model *m, struct graft_error *err)
+{
+    struct gr_weights w = {0};
+    enum graft_status s = gr_weights_read(path, &w, err);
+    if (!s)
+        s = gr_zoo_build(&w, m, err);
+    if (s == GRAFT_E_UNSUPPORTED || s == GRAFT_E_SHAPE || s == GRAFT_E_FORMAT)
+        gr_error_in(err, s, "%s", path);
+    if (!s && w.wrapper)
+        s = gr_model_add_note(m, err, "weights were nested under '%s'", w.wrapper);
+    if (!s && w.note)
+        s = gr_model_add_note(m, err, "%s", w.note);
+    if (!s && !(m->format = gr_strdup(w.format)))
+        s = gr_error_nomem(err);
+    gr_weights_clear(&w);
+    return s;
+}
+
+/* What people mostly did with pictures of that size, said as a guess. */
+static enum graft_status guess_preprocess(struct gr_model *m, struct graft_error *err)
+{
+    const struct gr_graph *g = m->graph;
+    graft_preprocess_init(&m->pre);
+    if (g->n_inputs) {
+        const struct gr_shape *x = &g->values[g->inputs[0]].type.shape;
+        bool last = x->rank == 4 && x->dim[1] != 3 && x->dim[1] != 1;
+        if (x->rank == 4) {
+            int64_t h = x->dim[last ? 1 : 2], w = x->dim[last ? 2 : 3], c = x->dim[last ? 3 : 1];
+            if (h > 0 && h <= 8192 && w > 0 && w <= 8192) {
+                m->pre.height = (int)h;
+                m->pre.width = (int)w;
+                m->pre.resize_to = (int)((h < w ? h : w) * 256 / 224);
+            }
+            if (h != w || h < 64)
+                m->pre.resize = GRAFT_RESIZE_STRETCH;
+            if (c == 1)
+                m->pre.channels = GRAFT_GREY;
+        }
+    }
+    gr_free(m->pre_source);
+    m->pre_source = gr_strdup("guess: ImageNet mean and standard deviation as in torchvision");
+    return m->pre_source ? GRAFT_OK : gr_error_nomem(err);
+}
+
+static enum graft_status check_preprocess(const struct graft_preprocess *p, struct graft_error *err)
+{
+    if (p->width < 1 || p->width > 8192 || p->height < 1 || p->height > 8192 ||
+        p->resize_to < (p->resize == GRAFT_RESIZE_SHORTEST) || p->resize_to > 16384)
+        return gr_error(err, GRAFT_E_ARG, "preprocessing to %dx%d from a short side of %d pixels",
+                        p->width, p->height, p->resize_to);
+    for (int i = 0; i < 3; i++)
+        if (!(p->std[i] != 0) || !(p->scale != 0))
+            return gr_error(err, GRAFT_E_ARG, "preprocessing divides by zero");
+    return GRAFT_OK;
+}
+
+enum graft_status gr_job_open_model(const char *path, const struct graft_load_options *o,
+                                    struct gr_model *m, struct graft_error *err)
+{
+    enum gr_file_format format;
+    char **labels = NULL;
+    size_t n_labels = 0;
+    enum graft_status s = gr_file_format_sniff(path, &format, err);
+    if (s)
+        return s;
+    if (format == GR_FILE_ONNX) {
+        s = gr_onnx_read(path, NULL, m, err);
+        if (!s && (s = gr_meta_read(m, err)))
+            gr_error_in(err, s, "%s", path);
+    } else {
+        s = open_weights(path, m, err);
+    }
+    if (!s && !m->path && !(m->path = gr_strdup(path)))
+        s = gr_error_nomem(err);
+    if (!s && o && o->labels) {
+        s = gr_labels_read(o->labels, &n_labels, &labels, err);
+        if (!s)
+            s = gr_model_set_labels(m, n_labels, (const char *const *)labels, err);
+        for (size_t i = 0; i < n_labels; i++)
+            gr_free(labels[i]);
+        gr_free(labels);
+    }
+    if (!s && o && o->preprocess) {
+        m->pre = *o->preprocess;
+        m->has_pre = true;
+        gr_free(m->pre_source);
+        if (!(m->pre_source = gr_strdup("given by the caller")))
+            s = gr_error_nomem(err);
+    } else if (!s && !m->has_pre) {
+        s = guess_preprocess(m, err);
+    }
+    if (!s)
+        s = check_preprocess(&m->pre, err);
+    if (s)
+        gr_model_clear(m);
+    return s;
+}
+
+const char *gr_job_print_preprocess(const struct graft_preprocess *p, char *text, size_t size)
+{
+    static const char *const filters[] = {"nearest", "bilinear", "bicubic", "lanczos", "box"};
+    static const char *const planes[] = {"RGB", "BGR", "grey"};
+    char how[96];
+    if (p->resize == GRAFT_RESIZE_SHORTEST)
+        snprintf(how, sizeof how, "short side %d, centre crop %dx%d", p->resize_to, p->width,
+                 p->height);
+    else
+        snprintf(how, sizeof how, "%s to %dx%d",
+                 p->resize == GRAFT_RESIZE_STRETCH ? "stretch" : "letterbox", p->width, p->height);
+    snprintf(text, size, "%s, %s, %s, mean %g %g %g, std %g %g %g", how, filters[p->filter],
+             planes[p->channels], p->mean[0], p->mean[1], p->mean[2], p->std[0], p->std[1],
+             p->std[2]);
+    return text;
+}
+
+enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
+                                     struct gr_type **types, struct graft_error *err)
+{
+    const struct gr_graph *g = m->graph;
+    struct gr_type *t = gr_alloc_array(g->n_inputs, sizeof *t);
+    if (!t)
+        return gr_error_nomem(err);
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        t[i] = g->values[g->inputs[i]].type;
+        struct gr_shape *x = &t[i].shape;
+        if (!x->rank)
+            continue;
+        x->dim[0] = batch;
+        bool last =
+            x->rank == 4 && (x->dim[3] == 3 || x->dim[3] == 1) && x->dim[1] != 3 && x->dim[1] != 1;
+        if (x->rank == 4) {
+            int c = last ? 3 : 1, h = last ? 1 : 2;
+            const int64_t picture[2] = {m->pre.height, m->pre.width};
+            const int64_t planes = m->pre.channels == GRAFT_GREY ? 1 : 3;
+            for (int k = 0; k < 2; k++)
+                if (x->dim[h + k] < 0)
+                    x->dim[h + k] = picture[k];
+            if (x->dim[c] < 0)
+                x->dim[c] = planes;
+        }
+    }
+    *types = t;
+    return GRAFT_OK;
+}

@@ -1,0 +1,273 @@
+/* Which vector has each picture of a data set, and which cannot be read? */
+#include "job/pictures.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "data/cache.h"
+#include "data/loader.h"
+#include <string.h>
+
+/* ---- the run: loader -> (cache | network) -> rows ---------------------------------------------
+ */
+
+struct feature_run {
+    struct gr_pictures *p;
+    const struct gr_network *net;
+    struct gr_cache *cache; /* NULL: none */
+    struct gr_exec *exec;
+    float *x, *last, *y;            /* one full batch: planes, (N,H,W,C) if wanted, vectors */
+    size_t n_planes;                /* floats of one picture */
+    size_t filled;                  /* pictures waiting in x */
+    size_t *waiting;                /* their numbers in the data set */
+    struct gr_cache_entry *entries; /* of the waiting */
+    struct gr_cache_put *puts;
+    bool cache_failed;
+    const struct graft_events *ev;
+};
+
+static void run_clear(struct feature_run *r)
+{
+    gr_exec_free(r->exec);
+    gr_cache_close(r->cache);
+    gr_free_aligned(r->x);
+    gr_free_aligned(r->last);
+    gr_free_aligned(r->y);
+    gr_free(r->waiting);
+    gr_free(r->entries);
+    gr_free(r->puts);
+}
+
+/* Called by the loader's workers. */
+static bool wanted(void *user, size_t index, struct gr_hash content)
+{
+    struct feature_run *r = user;
+    (void)index;
+    const struct gr_cache_key key = {r->net->key, content};
+    return !r->cache || !gr_cache_has(r->cache, key);
+}
+
+/* A cache that cannot be written costs time, not the result: say so once and go on. */
+static void keep(struct feature_run *r, const struct gr_cache_put *puts, size_t n)
+{
+    struct graft_error e;
+    if (!r->cache || r->cache_failed || !gr_cache_put_batch(r->cache, puts, n, &e))
+        return;
+    r->cache_failed = true;
+    gr_warn(r->ev, "cache", "%s; going on without keeping features", e.message);
+}
+
+/* Runs the network on the waiting pictures, the batch filled up with what lies there. */
+static enum graft_status flush(struct feature_run *r, struct graft_error *err)
+{
+    const struct gr_network *net = r->net;
+    const size_t width = (size_t)net->width;
+    if (!r->filled)
+        return GRAFT_OK;
+    const void *in = r->x;
+    void *out = r->y;
+    if (net->channels_last) {
+        const int planes = net->pre.channels == GRAFT_GREY ? 1 : 3;
+        for (size_t i = 0; i < r->filled; i++)
+            gr_planes_last(r->x + i * r->n_planes, planes, (int64_t)r->n_planes / planes,
+                           r->last + i * r->n_planes);
+        in = r->last;
+    }
+    enum graft_status s = gr_exec_run(r->exec, &in, &out, err);
+    for (size_t i = 0; !s && i < r->filled; i++) {
+        size_t k = r->waiting[i];
+        const float *row = r->y + i * width;
+        for (size_t j = 0; j < width; j++)
+            if (!(row[j] - row[j] == 0)) /* NaN or infinite */
+                return gr_error(err, GRAFT_E_COMPUTE, "%s: the network's output %zu is %g",
+                                r->p->ds.items[k].path, j, row[j]);
+        memcpy(r->p->x + k * width, row, width * sizeof *row);
+        r->puts[i] = (struct gr_cache_put){{net->key, r->p->hash[k]}, &r->entries[i], row, width};
+    }
+    if (s)
+        return s;
+    keep(r, r->puts, r->filled);
+    r->p->n_computed += (int64_t)r->filled;
+    r->filled = 0;
+    return GRAFT_OK;
+}
+
+static enum graft_status mark_bad(struct gr_pictures *p, size_t k, const char *message,
+                                  struct graft_error *err)
+{
+    p->ok[k] = false;
+    p->n_bad++;
+    p->problem[k] = gr_sprintf("%s: %s", p->ds.items[k].path, message);
+    return p->problem[k] ? GRAFT_OK : gr_error_nomem(err);
+}
+
+static void describe(const struct gr_item *item, struct gr_cache_entry *e)
+{
+    memset(e, 0, sizeof *e); /* its bytes go to disk */
+    e->status = item->status;
+    strcpy(e->message, item->message);
+    e->width = item->width;
+    e->height = item->height;
+    e->format = item->format;
+    memcpy(e->thumb, item->thumb, sizeof e->thumb);
+}
+
+/* What the worker found in the cache. */
+static enum graft_status from_cache(struct feature_run *r, size_t k, struct graft_error *err)
+{
+    struct gr_pictures *p = r->p;
+    const struct gr_cache_key key = {r->net->key, p->hash[k]};
+    struct gr_cache_entry e;
+    bool found;
+    enum graft_status s =
+        gr_cache_get(r->cache, key, &e, p->x + k * (size_t)p->width, (size_t)p->width, &found, err);
+    if (s)
+        return s;
+    if (!found)
+        return gr_error(err, GRAFT_E_IO, "%s: its features vanished from the cache; run again",
+                        p->ds.items[k].path);
+    p->n_cached++;
+    if (e.status)
+        return mark_bad(p, k, e.message, err);
+    memcpy(p->thumbs + k * GR_THUMB_SIZE, e.thumb, GR_THUMB_SIZE);
+    return GRAFT_OK;
+}
+
+static enum graft_status take_item(struct feature_run *r, const struct gr_item *item,
+                                   const struct gr_batch *b, struct graft_error *err)
+{
+    struct gr_pictures *p = r->p;
+    size_t k = item->index;
+    if (item->have_content) {
+        p->hash[k] = item->content;
+        p->ds.items[k].format = item->format;
+    }
+    if (!item->status && !item->wanted)
+        return from_cache(r, k, err);
+    if (item->status) {
+        if (item->have_content && item->status == GRAFT_E_FORMAT) { /* will never be readable */
+            struct gr_cache_entry e;
+            describe(item, &e);
+            keep(r, &(struct gr_cache_put){{r->net->key, item->content}, &e, NULL, 0}, 1);
+        }
+        return mark_bad(p, k, item->message, err);
+    }
+    memcpy(r->x + r->filled * r->n_planes, b->x + (size_t)item->row * r->n_planes,
+           r->n_planes * sizeof *r->x);
+    memcpy(p->thumbs + k * GR_THUMB_SIZE, item->thumb, GR_THUMB_SIZE);
+    describe(item, &r->entries[r->filled]);
+    r->waiting[r->filled++] = k;
+    return r->filled == (size_t)r->net->batch ? flush(r, err) : GRAFT_OK;
+}
+
+static enum graft_status loop(struct feature_run *r, const struct graft_data_options *o,
+                              const char *topic, const char *const *paths, struct graft_error *err)
+{
+    struct gr_loader *loader = NULL;
+    const struct gr_loader_options lo = {
+        .paths = paths,
+        .n = r->p->ds.n,
+        .preprocess = &r->net->pre,
+        .batch = (size_t)r->net->batch,
+        .workers = o->workers,
+        .limits = {o->max_pixels, GR_IMAGE_MAX_SIDE},
+        .events = r->ev,
+        .wanted = wanted,
+        .user = r,
+    };
+    const int64_t total = (int64_t)r->p->ds.n;
+    int64_t done = 0;
+    enum graft_status s = gr_loader_open(&lo, &loader, err);
+    gr_progress(r->ev, topic, 0, total, "img");
+    while (!s) {
+        const struct gr_batch *b;
+        s = gr_loader_next(loader, &b, err);
+        if (s || !b)
+            break;
+        for (size_t i = 0; !s && i < b->n; i++) {
+            s = take_item(r, &b->items[i], b, err);
+            if (!s && b->items[i].status && o->stop_on_bad)
+                s = gr_error(err, GRAFT_E_FORMAT, "%s", r->p->problem[b->items[i].index]);
+        }
+        done += (int64_t)b->n;
+        gr_progress(r->ev, topic, done, total, "img");
+    }
+    if (!s)
+        s = flush(r, err);
+    gr_loader_close(loader);
+    return s;
+}
+
+static enum graft_status prepare(struct feature_run *r, const struct graft_data_options *o,
+                                 struct graft_error *err)
+{
+    struct gr_pictures *p = r->p;
+    const struct gr_network *net = r->net;
+    const size_t n = p->ds.n, batch = (size_t)net->batch;
+    const int planes = net->pre.channels == GRAFT_GREY ? 1 : 3;
+    r->n_planes = (size_t)net->pre.width * (size_t)net->pre.height * (size_t)planes;
+    p->width = net->width;
+    p->ok = gr_alloc_array(n, sizeof *p->ok);
+    p->problem = gr_alloc_zero(n, sizeof *p->problem);
+    p->x = gr_alloc_array(n, (size_t)p->width * sizeof *p->x);
+    p->thumbs = gr_alloc_zero(n, GR_THUMB_SIZE);
+    p->hash = gr_alloc_zero(n, sizeof *p->hash);
+    r->waiting = gr_alloc_array(batch, sizeof *r->waiting);
+    r->entries = gr_alloc_array(batch, sizeof *r->entries);
+    r->puts = gr_alloc_array(batch, sizeof *r->puts);
+    r->x = gr_alloc_aligned(batch * r->n_planes * sizeof *r->x, true);
+    r->y = gr_alloc_aligned(batch * (size_t)net->width * sizeof *r->y, true);
+    if (net->channels_last)
+        r->last = gr_alloc_aligned(batch * r->n_planes * sizeof *r->last, true);
+    if (!p->ok || !p->problem || !p->x || !p->thumbs || !p->hash || !r->waiting || !r->entries ||
+        !r->puts || !r->x || !r->y || (net->channels_last && !r->last))
+        return gr_error_nomem(err);
+    memset(p->ok, 1, n * sizeof *p->ok);
+    char *path = o->cache ? gr_strdup(o->cache) : gr_cache_default_path();
+    enum graft_status s = GRAFT_OK;
+    if (path && *path) {
+        struct graft_error e;
+        if (gr_cache_open(path, 0, &r->cache, &e)) {
+            r->cache = NULL;
+            if (o->cache) /* asked for by name: a failure is a failure */
+                s = gr_error(err, e.status, "%s", e.message);
+            else
+                gr_warn(r->ev, "cache", "%s; going on without it (--cache DIR)", e.message);
+        }
+    }
+    gr_free(path);
+    return s ? s : gr_exec_new(net->plan, &r->exec, err);
+}
+
+enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network *net,
+                                  const struct graft_data_options *o, const char *topic,
+                                  const struct graft_events *ev, struct graft_error *err)
+{
+    struct feature_run r = {.p = p, .net = net, .ev = ev};
+    const char **paths = gr_alloc_array(p->ds.n, sizeof *paths);
+    enum graft_status s = paths ? prepare(&r, o, err) : gr_error_nomem(err);
+    double began = gr_seconds();
+    for (size_t i = 0; !s && i < p->ds.n; i++)
+        paths[i] = p->ds.items[i].path;
+    if (!s)
+        s = loop(&r, o, topic, paths, err);
+    double seconds = gr_seconds() - began;
+    if (!s)
+        gr_note(ev, topic, "%lld computed, %lld cached, %lld unreadable; %.1f s (%.0f img/s)",
+                (long long)p->n_computed, (long long)p->n_cached, (long long)p->n_bad, seconds,
+                (double)p->ds.n / (seconds > 1e-9 ? seconds : 1e-9));
+    run_clear(&r);
+    gr_free(paths);
+    return s;
+}
+
+void gr_pictures_clear(struct gr_pictures *p)
+{
+    for (size_t i = 0; p->problem && i < p->ds.n; i++)
+        gr_free(p->problem[i]);
+    gr_free(p->problem);
+    gr_free(p->ok);
+    gr_free(p->x);
+    gr_free(p->thumbs);
+    gr_free(p->hash);
+    gr_dataset_clear(&p->ds);
+    memset(p, 0, sizeof *p);
+}

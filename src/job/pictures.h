@@ -1,0 +1,30 @@
+/* The pictures of a data set with everything that later steps need of them. */
+#ifndef GR_JOB_PICTURES_H
+#define GR_JOB_PICTURES_H
+
+#include "data/dataset.h"
+#include "job/job.h"
+
+struct gr_pictures {
+    struct gr_dataset ds;
+    /* By example, as in ds: */
+    bool *ok;             /* it could be read */
+    char **problem;       /* why not, else NULL */
+    float *x;             /* (ds.n, width): the network's vector */
+    uint8_t *thumbs;      /* (ds.n, 256): grey pixels */
+    struct gr_hash *hash; /* of the file's bytes */
+    int64_t width, n_computed, n_cached, n_bad;
+};
+
+/* Reads the list of pictures at `path` into p->ds and notes what was found. */
+enum graft_status gr_pictures_open(const char *path, const struct graft_data_options *o,
+                                   const struct graft_events *ev, struct gr_pictures *p,
+                                   struct graft_error *err);
+/* Fills the rest: from the cache, or by reading, decoding and running the network. With
+   o->stop_on_bad the first unreadable picture is an error. */
+enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network *net,
+                                  const struct graft_data_options *o, const char *topic,
+                                  const struct graft_events *ev, struct graft_error *err);
+void gr_pictures_clear(struct gr_pictures *p);
+
+#endif

@@ -1,0 +1,412 @@
+/* How do labelled pictures become a tested classifier in a file? */
+#include "base/file.h"
+#include "base/mem.h"
+#include "eval/baseline.h"
+#include "eval/report.h"
+#include "formats/meta.h"
+#include "formats/onnx.h"
+#include "job/pictures.h"
+#include "job/result.h"
+#include "train/attach.h"
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { METHOD_MAJORITY, METHOD_PIXELS, METHOD_TRANSFER, N_METHODS };
+
+/* One set of examples, gathered into dense arrays. */
+struct subset {
+    size_t n;
+    int *y;
+    float *x; /* (n, width) */
+    uint8_t *thumbs;
+    const char **paths;
+};
+
+struct training {
+    const struct graft_train_options *o;
+    const struct graft_events *ev;
+    struct gr_model model;
+    struct gr_network net;
+    struct gr_pictures pics;
+    struct gr_findings findings;
+    struct subset train, test;
+    size_t n_train, n_val; /* of train.n */
+    size_t n_classes;
+    struct gr_head head;
+    struct gr_head_report fit;
+    float *probs; /* (test.n, n_classes) */
+    struct gr_metrics metrics[N_METHODS];
+    struct gr_paired vs[N_METHODS];
+    enum gr_verdict verdict;
+    char verdict_text[160];
+    char sha256[GR_SHA256_HEX];
+    char *run_dir;
+};
+
+static void subset_clear(struct subset *s)
+{
+    gr_free(s->y);
+    gr_free(s->x);
+    gr_free(s->thumbs);
+    gr_free(s->paths);
+    memset(s, 0, sizeof *s);
+}
+
+static void training_clear(struct training *t)
+{
+    gr_findings_clear(&t->findings);
+    gr_pictures_clear(&t->pics);
+    gr_network_clear(&t->net);
+    gr_model_clear(&t->model);
+    subset_clear(&t->train);
+    subset_clear(&t->test);
+    gr_head_free(&t->head);
+    for (int i = 0; i < N_METHODS; i++)
+        gr_metrics_free(&t->metrics[i]);
+    gr_free(t->probs);
+    gr_free(t->run_dir);
+}
+
+/* Everything readable in one of the splits of the mask, in the order of the data set. */
+static enum graft_status gather(const struct gr_pictures *p, unsigned splits, struct subset *s,
+                                struct graft_error *err)
+{
+    size_t n = 0, width = (size_t)p->width;
+    for (size_t i = 0; i < p->ds.n; i++)
+        n += p->ok[i] && p->ds.items[i].label >= 0 && (splits >> p->ds.items[i].split & 1);
+    s->y = gr_alloc_array(n, sizeof *s->y);
+    s->x = gr_alloc_array(n, width * sizeof *s->x);
+    s->thumbs = gr_alloc_array(n, GR_THUMB);
+    s->paths = gr_alloc_array(n, sizeof *s->paths);
+    if (!s->y || !s->x || !s->thumbs || !s->paths)
+        return gr_error_nomem(err);
+    for (size_t i = 0; i < p->ds.n; i++) {
+        const struct gr_example *e = &p->ds.items[i];
+        if (!p->ok[i] || e->label < 0 || !(splits >> e->split & 1))
+            continue;
+        s->y[s->n] = e->label;
+        s->paths[s->n] = e->path;
+        memcpy(s->x + s->n * width, p->x + i * width, width * sizeof *s->x);
+        memcpy(s->thumbs + s->n * GR_THUMB, p->thumbs + i * GR_THUMB, GR_THUMB);
+        s->n++;
+    }
+    return GRAFT_OK;
+}
+
+static size_t count_split(const struct gr_pictures *p, int split)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->ds.n; i++)
+        n += p->ok[i] && p->ds.items[i].split == split;
+    return n;
+}
+
+/* ---- the steps ------------------------------------------------------------------------------- */
+
+static enum graft_status open_source(struct training *t, struct graft_error *err)
+{
+    const struct graft_train_options *o = t->o;
+    char text[256];
+    enum graft_status s = gr_job_open_model(o->from, &o->load, &t->model, err);
+    if (!s)
+        s = gr_sha256_file(o->from, t->sha256, err);
+    if (!s)
+        s = gr_network_features(&t->model, o->cut, o->pictures.batch, o->pictures.precision,
+                                &t->net, err);
+    if (s)
+        return s;
+    const struct gr_model *m = &t->model;
+    const char *name = gr_path_base(o->from);
+    gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)%s",
+            m->arch ? m->arch : "network", m->format, m->pretrain ? ", trained on " : "",
+            m->pretrain ? m->pretrain : "", t->net.cut, (long long)t->net.width,
+            gr_plan_get_precision(t->net.plan) == GR_PRECISION_BF16
+                ? ", computed in bf16 (--precision fp32 for full precision)"
+                : "");
+    gr_note(t->ev, "preprocessing", "%s; from %s%s",
+            gr_job_print_preprocess(&m->pre, text, sizeof text), m->pre_source,
+            m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
+    for (size_t i = 0; i < m->n_notes; i++)
+        gr_note(t->ev, name, "%s", m->notes[i]);
+    return GRAFT_OK;
+}
+
+static enum graft_status check_data(struct training *t, struct graft_error *err)
+{
+    enum graft_status s = gr_pictures_check(&t->pics, t->ev, &t->findings, err);
+    if (s)
+        return s;
+    if (t->findings.n_errors && !t->o->allow_leaks)
+        return gr_error(err, GRAFT_E_CHECK,
+                        "%s: the data check found %zu thing%s that must be mended (see above; "
+                        "--allow-leaks goes on all the same)",
+                        t->o->data, t->findings.n_errors, t->findings.n_errors > 1 ? "s" : "");
+    return GRAFT_OK;
+}
+
+static enum graft_status gather_sets(struct training *t, struct graft_error *err)
+{
+    const struct gr_dataset *ds = &t->pics.ds;
+    t->n_classes = ds->n_classes;
+    t->n_train = count_split(&t->pics, GR_SPLIT_TRAIN);
+    t->n_val = count_split(&t->pics, GR_SPLIT_VAL);
+    enum graft_status s =
+        gather(&t->pics, 1u << GR_SPLIT_TRAIN | 1u << GR_SPLIT_VAL, &t->train, err);
+    if (!s)
+        s = gather(&t->pics, 1u << GR_SPLIT_TEST, &t->test, err);
+    if (s)
+        return s;
+    if (t->n_classes < 2)
+        return gr_error(err, GRAFT_E_CHECK, "%s: %zu class, at least 2 are needed", t->o->data,
+                        t->n_classes);
+    if (!t->test.n)
+        return gr_error(err, GRAFT_E_CHECK,
+                        "%s: no readable test pictures; raise --test or add a test/ folder",
+                        t->o->data);
+    for (size_t c = 0; c < t->n_classes; c++) {
+        size_t n = 0;
+        for (size_t i = 0; i < t->train.n; i++)
+            n += (size_t)t->train.y[i] == c;
+        if (!n)
+            return gr_error(err, GRAFT_E_CHECK, "%s: class '%s' has no readable training picture",
+                            t->o->data, ds->classes[c]);
+    }
+    return GRAFT_OK;
+}
+
+static enum graft_status fit_head(struct training *t, struct graft_error *err)
+{
+    struct gr_head_options ho;
+    double *weights = NULL;
+    gr_head_options_init(&ho);
+    enum graft_status s = gr_head_options_parse(t->o->head, &ho, err);
+    ho.seed = t->o->pictures.seed;
+    ho.folds = t->o->folds;
+    if (t->o->l2 >= 0)
+        ho.lambda = t->o->l2 > 0 ? t->o->l2 : DBL_MIN; /* 0 would ask for cross-validation */
+    if (!s && !strcmp(t->o->class_weights, "balanced")) {
+        weights = gr_alloc_array(t->n_classes, sizeof *weights);
+        if (!weights)
+            s = gr_error_nomem(err);
+        else
+            gr_class_weights_balanced(t->train.y, t->train.n, t->n_classes, weights);
+    } else if (!s && strcmp(t->o->class_weights, "none") != 0) {
+        s = gr_error(err, GRAFT_E_ARG, "class weights are '%s', expected none or balanced",
+                     t->o->class_weights);
+    }
+    if (!s)
+        s = gr_head_fit(&ho, t->train.x, t->train.y, t->train.n, (size_t)t->net.width, t->n_classes,
+                        weights, t->ev, &t->head, &t->fit, err);
+    if (!s)
+        gr_note(t->ev, "head", "%s, on %zu pictures, %.1f s", t->fit.summary, t->train.n,
+                t->fit.seconds);
+    gr_free(weights);
+    return s;
+}
+
+static enum graft_status measure(struct training *t, struct graft_error *err)
+{
+    const struct subset *a = &t->train, *b = &t->test;
+    const uint64_t seed = t->o->pictures.seed;
+    float *naive = gr_alloc_array(b->n, t->n_classes * sizeof *naive);
+    t->probs = gr_alloc_array(b->n, t->n_classes * sizeof *t->probs);
+    if (!naive || !t->probs) {
+        gr_free(naive);
+        return gr_error_nomem(err);
+    }
+    gr_baseline_majority(a->y, a->n, t->n_classes, b->n, naive);
+    enum graft_status s = gr_metrics_compute(naive, b->y, b->n, t->n_classes, seed,
+                                             &t->metrics[METHOD_MAJORITY], err);
+    if (!s)
+        s = gr_baseline_pixels(a->thumbs, a->y, a->n, b->thumbs, b->n, t->n_classes, naive, NULL,
+                               err);
+    if (!s)
+        s = gr_metrics_compute(naive, b->y, b->n, t->n_classes, seed, &t->metrics[METHOD_PIXELS],
+                               err);
+    if (!s)
+        s = gr_head_probs(&t->head, b->x, b->n, t->probs, err);
+    if (!s)
+        s = gr_metrics_compute(t->probs, b->y, b->n, t->n_classes, seed,
+                               &t->metrics[METHOD_TRANSFER], err);
+    gr_free(naive);
+    if (s)
+        return s;
+    const struct gr_metrics *m = t->metrics;
+    int best =
+        m[METHOD_PIXELS].accuracy > m[METHOD_MAJORITY].accuracy ? METHOD_PIXELS : METHOD_MAJORITY;
+    t->vs[METHOD_TRANSFER] =
+        gr_compare(b->y, m[best].predicted, m[METHOD_TRANSFER].predicted, b->n);
+    t->verdict =
+        gr_verdict(&t->vs[METHOD_TRANSFER], "transfer", t->verdict_text, sizeof t->verdict_text);
+    return GRAFT_OK;
+}
+
+/* The source model's graph with the new head, labels and preprocessing. */
+static enum graft_status make_model(const struct training *t, struct gr_model *out,
+                                    struct graft_error *err)
+{
+    const struct gr_model *src = &t->model;
+    struct gr_type *types = NULL;
+    char metrics[256];
+    const struct gr_metrics *m = &t->metrics[METHOD_TRANSFER];
+    snprintf(metrics, sizeof metrics,
+             "{\"test\": %zu, \"accuracy\": %.6f, \"accuracy_95\": [%.6f, %.6f], "
+             "\"balanced_accuracy\": %.6f, \"macro_f1\": %.6f, \"log_loss\": %.6f}",
+             m->n, m->accuracy, m->accuracy_ci.lo, m->accuracy_ci.hi, m->balanced_accuracy,
+             m->macro_f1, m->log_loss);
+    enum graft_status s = gr_graph_copy(t->net.graph, &out->graph, err);
+    if (!s)
+        s = gr_job_input_types(src, 1, &types, err);
+    if (!s) {
+        out->graph->values[out->graph->inputs[0]].type = types[0];
+        s = gr_head_attach(out->graph, out->graph->outputs[0], &t->head, err);
+    }
+    if (!s)
+        s = gr_graph_free_batch(out->graph, err);
+    for (size_t i = 0; !s && i < src->n_props; i++)
+        s = gr_model_set_prop(out, src->props[i].key, src->props[i].value, err);
+    if (!s)
+        s = gr_model_set_labels(out, t->n_classes, (const char *const *)t->pics.ds.classes, err);
+    out->ir_version = src->ir_version;
+    out->pre = src->pre;
+    out->has_pre = true; /* a guess no longer: the head was learned with it */
+    const struct gr_meta_extra extra = {
+        .cut = t->net.cut,
+        .metrics_json = metrics,
+        .source_name = gr_path_base(t->o->from),
+        .source_sha256 = t->sha256,
+        .source_licence = src->licence,
+        .has_seed = true,
+        .seed = t->o->pictures.seed,
+    };
+    if (!s)
+        s = gr_meta_write(out, &extra, err);
+    gr_free(types);
+    return s;
+}
+
+static enum graft_status write_model(struct training *t, struct graft_error *err)
+{
+    struct gr_model out = {0};
+    enum graft_status s = make_model(t, &out, err);
+    if (!s)
+        s = gr_onnx_write(&out, t->o->out, err);
+    gr_model_clear(&out);
+    return s ? s
+             : gr_job_rescore(t->o->out, &t->net, t->o->pictures.precision, t->test.x, t->test.n,
+                              t->probs, t->n_classes, err);
+}
+
+/* ---- what is written beside the model -------------------------------------------------------- */
+
+static void fill_report(const struct training *t, struct gr_report_method *methods,
+                        const char *preprocess, struct gr_report *r)
+{
+    static const char *const names[N_METHODS] = {"majority class", "nearest pixels (k-NN)",
+                                                 "transfer (head only)"};
+    for (int i = 0; i < N_METHODS; i++)
+        methods[i] =
+            (struct gr_report_method){names[i], &t->metrics[i], i == METHOD_TRANSFER, t->vs[i]};
+    *r = (struct gr_report){
+        .data_name = t->o->data,
+        .class_names = (const char *const *)t->pics.ds.classes,
+        .n_classes = t->n_classes,
+        .n_train = t->n_train,
+        .n_val = t->n_val,
+        .n_test = t->test.n,
+        .n_unreadable = (size_t)t->pics.n_bad,
+        .evaluated_on = "test",
+        .source_name = gr_path_base(t->o->from),
+        .source_sha256 = t->sha256,
+        .source_licence = t->model.licence,
+        .source_arch = t->model.arch,
+        .cut = t->net.cut,
+        .preprocess = preprocess,
+        .head = &t->fit,
+        .seed = t->o->pictures.seed,
+        .methods = methods,
+        .n_methods = N_METHODS,
+        .chosen = METHOD_TRANSFER,
+        .verdict = t->verdict,
+        .verdict_text = t->verdict_text,
+        .paths = t->test.paths,
+        .y = t->test.y,
+        .probs = t->probs,
+        .n = t->test.n,
+        .notes = (const char *const *)t->model.notes,
+        .n_notes = t->model.n_notes,
+    };
+}
+
+static enum graft_status write_run(struct training *t, struct gr_report *r, struct graft_error *err)
+{
+    const struct graft_train_options *o = t->o;
+    enum graft_status s = gr_report_write_all(r, t->run_dir, err);
+    if (!s)
+        s = gr_findings_write(&t->findings, &t->pics, t->run_dir, err);
+    if (!s)
+        s = gr_lineage_write(t->run_dir, o->command, &o->pictures, o->from, t->sha256, &t->net,
+                             &t->pics, err);
+    return s;
+}
+
+static enum graft_status run(struct training *t, struct graft_result **result,
+                             struct graft_error *err)
+{
+    const struct graft_train_options *o = t->o;
+    struct gr_report_method methods[N_METHODS];
+    struct gr_report report;
+    char text[256];
+    enum graft_status s = open_source(t, err);
+    if (!s)
+        s = gr_pictures_open(o->data, &o->pictures, t->ev, &t->pics, err);
+    if (!s)
+        s = gr_pictures_run(&t->pics, &t->net, &o->pictures, "features", t->ev, err);
+    if (!s)
+        s = check_data(t, err);
+    if (!s)
+        s = gather_sets(t, err);
+    if (!s)
+        s = fit_head(t, err);
+    if (!s)
+        s = measure(t, err);
+    if (!s && gr_cancelled(t->ev, err))
+        s = GRAFT_E_CANCELLED;
+    if (!s)
+        s = write_model(t, err);
+    if (s)
+        return s;
+    fill_report(t, methods, gr_job_print_preprocess(&t->model.pre, text, sizeof text), &report);
+    s = write_run(t, &report, err);
+    if (!s && result)
+        s = gr_result_new(&report, o->out, t->run_dir, result, err);
+    if (!s)
+        s = gr_job_gate(o->require, &t->metrics[METHOD_TRANSFER], err);
+    if (!s && o->require && t->verdict == GR_HURTS)
+        s = gr_error(err, GRAFT_E_GATE, "the model is worse than the naive baseline: %s",
+                     t->verdict_text);
+    return s;
+}
+
+enum graft_status graft_train(const struct graft_train_options *o, const struct graft_events *ev,
+                              struct graft_result **result, struct graft_error *err)
+{
+    struct training t = {.o = o, .ev = ev};
+    const char *dot = o->out ? strrchr(o->out, '.') : NULL;
+    if (result)
+        *result = NULL;
+    if (!o->data || !o->from || !o->out)
+        return gr_error(err, GRAFT_E_ARG, "data, from and out must be given");
+    if (!dot || strcmp(dot, ".onnx") != 0)
+        return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
+                        o->out);
+    enum graft_status s = gr_job_gate(o->require, NULL, err);
+    if (!s && !(t.run_dir = gr_sprintf("%s.run", o->out)))
+        s = gr_error_nomem(err);
+    if (!s)
+        s = run(&t, result, err);
+    training_clear(&t);
+    return s;
+}

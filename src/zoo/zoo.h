@@ -1,0 +1,17 @@
+/* Architectures for files that hold weights only: which network do these tensor names and shapes
+   belong to, and what is its graph? */
+#ifndef GR_ZOO_ZOO_H
+#define GR_ZOO_ZOO_H
+
+#include "core/model.h"
+
+/* Recognises the weights by names and shapes alone and fills a zeroed model: graph (operator set
+   17, input "input" (-1,3,H,W), output "logits" (-1,classes), or "features", the last feature map,
+   where the file has no head), arch, pretrain, pre, labels where they are certain, notes. Tensors
+   are referenced, not copied, unless they are float16, bfloat16 or float64. On failure *model is
+   untouched and the message names the nearest architecture and the first tensor that did not fit.
+ */
+enum graft_status gr_zoo_build(const struct gr_weights *w, struct gr_model *model,
+                               struct graft_error *err);
+
+#endif

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Writes backbone.onnx, the small random network that the end-to-end tests start from:
+three strided convolutions with batch-norm, global pooling, 10 classes; input (N,3,32,32)."""
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+rng = np.random.default_rng(7)
+nodes, weights = [], []
+
+
+def const(name, v):
+    weights.append(numpy_helper.from_array(np.asarray(v, np.float32), name))
+    return name
+
+
+x, width = "input", 3
+for i, out in enumerate((16, 32, 64)):
+    w = const(f"conv{i}.weight", rng.normal(0, (2 / (9 * width)) ** 0.5, (out, width, 3, 3)))
+    nodes.append(helper.make_node("Conv", [x, w], [f"conv{i}"], f"/conv{i}", kernel_shape=[3, 3],
+                                  strides=[2, 2] if i else [1, 1], pads=[1, 1, 1, 1]))
+    bn = [const(f"bn{i}.weight", rng.uniform(0.8, 1.2, out)),
+          const(f"bn{i}.bias", rng.normal(0, 0.1, out)),
+          const(f"bn{i}.mean", rng.normal(0, 0.1, out)),
+          const(f"bn{i}.var", rng.uniform(0.8, 1.2, out))]
+    nodes.append(helper.make_node("BatchNormalization", [f"conv{i}", *bn], [f"bn{i}"], f"/bn{i}"))
+    nodes.append(helper.make_node("Relu", [f"bn{i}"], [f"relu{i}"], f"/relu{i}"))
+    x, width = f"relu{i}", out
+nodes.append(helper.make_node("GlobalAveragePool", [x], ["pool"], "/pool"))
+nodes.append(helper.make_node("Flatten", ["pool"], ["features"], "/flatten"))
+nodes.append(helper.make_node("Gemm", ["features", const("fc.weight", rng.normal(0, 0.1, (10, width))),
+                                       const("fc.bias", np.zeros(10))], ["scores"], "/fc", transB=1))
+graph = helper.make_graph(
+    nodes, "backbone",
+    [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 32, 32])],
+    [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 10])], weights)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+onnx.checker.check_model(model, full_check=True)
+onnx.save(model, sys.argv[1] if len(sys.argv) > 1 else "backbone.onnx")
