@@ -397,7 +397,7 @@ static void op_collect(struct machine *m, enum gr_pkl_kind kind)
     if (!m->status && kind == GR_PKL_DICT && (to - from) % 2)
         wrong(m, "a key without a value");
     if (!m->status)
-        push_tuple(m, kind, m->stack + from, to - from);
+        push_tuple(m, kind, to > from ? &m->stack[from] : NULL, to - from);
 }
 
 static void op_mark(struct machine *m)

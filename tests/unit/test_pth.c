@@ -170,7 +170,8 @@ static void test_sniff(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        assert_int_equal(gr_file_format_sniff_bytes(cases[i].bytes, cases[i].size), cases[i].format);
+        assert_int_equal(gr_file_format_sniff_bytes(cases[i].bytes, cases[i].size),
+                         cases[i].format);
 }
 
 static void test_names(void **state)
