@@ -124,7 +124,8 @@ static enum graft_status add_reorder(struct planner *w, int value, int from,
     struct gr_type *t = &w->prog->values[value].type;
     const struct gr_tensor *none = NULL;
     struct gr_layout in = layout, out = wanted;
-    struct gr_case c = {.n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &layout};
+    struct gr_case c = {
+        .n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &layout};
     struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
     struct plan_step *step;
     enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
@@ -259,9 +260,9 @@ static void fill_case(struct planner *w, const struct program_step *st, struct g
         int v = i < n->n_in ? n->in[i] : st->residual;
         w->types[i] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : w->prog->values[v].type;
         w->konst[i] = program_const(w->prog, v);
-        w->arrive[i] = v < 0          ? (struct gr_layout){GR_UNKNOWN, false}
+        w->arrive[i] = v < 0         ? (struct gr_layout){GR_UNKNOWN, false}
                        : w->konst[i] ? (struct gr_layout){w->types[i].dtype, false}
-                                      : find_place(w, v)->layout;
+                                     : find_place(w, v)->layout;
     }
     for (int i = 0; i < n->n_out; i++) {
         int v = n->out[i];
@@ -543,8 +544,7 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
             continue;
         s = plan_step(&w, i, err);
         if (s)
-            gr_error_in(err, s, "'%s' (%s)", prog->steps[i].node.name,
-                        prog->steps[i].node.op_type);
+            gr_error_in(err, s, "'%s' (%s)", prog->steps[i].node.name, prog->steps[i].node.op_type);
     }
     if (!s)
         s = plan_outputs(&w, err);
@@ -564,7 +564,7 @@ static enum graft_status choose_precision(enum gr_precision wanted, enum gr_prec
                                           struct graft_error *err)
 {
     *p = wanted != GR_PRECISION_AUTO ? wanted
-         : gr_cpu_has_fast_bf16()   ? GR_PRECISION_BF16
+         : gr_cpu_has_fast_bf16()    ? GR_PRECISION_BF16
                                      : GR_PRECISION_FP32;
     if (*p == GR_PRECISION_BF16 && !gr_cpu_has_bf16())
         return gr_error(err, GRAFT_E_UNSUPPORTED,
@@ -588,8 +588,7 @@ static enum graft_status read_input_types(const struct gr_graph *g, const struct
         if (!gr_dtype_size(types[i].dtype) || (!shapes && !v->has_shape) ||
             gr_shape_count(&types[i].shape) < 0)
             return gr_error(err, GRAFT_E_SHAPE, "input '%s' has no complete shape: %s %s", v->name,
-                            gr_dtype_name(types[i].dtype),
-                            gr_shape_print(&types[i].shape, text));
+                            gr_dtype_name(types[i].dtype), gr_shape_print(&types[i].shape, text));
     }
     return GRAFT_OK;
 }
