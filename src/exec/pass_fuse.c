@@ -126,7 +126,7 @@ static enum graft_status fuse_swish(struct program *p, struct program_step *s,
             continue;
         struct program_step *m = &p->steps[p->values[v].maker];
         struct gr_act a = m->acts[0];
-        bool hard = a.kind == GR_ACT_HARD_SIGMOID && fabsf(a.a * 6 - 1) < 1e-6f && a.b == 0.5f;
+        bool hard = a.kind == GR_ACT_HARD_SIGMOID && fabsf(a.a * 6 - 1) < 1e-5f && a.b == 0.5f;
         if (!is_lone_act(m) || m->node.in[0] != s->node.in[1 - k] ||
             !(hard || a.kind == GR_ACT_SIGMOID))
             continue;

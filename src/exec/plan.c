@@ -127,7 +127,7 @@ static enum graft_status add_reorder(struct planner *w, int value, int from,
     struct gr_case c = {
         .n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &layout};
     struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
-    struct plan_step *step;
+    struct plan_step *step = NULL;
     enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
     if (!s)
         s = add_step(w, &gr_kernel_reorder, &k, 1, 1, &step, err);
@@ -197,7 +197,7 @@ static enum graft_status get_place(struct planner *w, int value, struct gr_layou
     if (program_const(w->prog, value))
         return place_const(w, value, layout, slot, err);
     const struct place from = *find_place(w, value);
-    size_t size;
+    size_t size = 0;
     enum graft_status s = type_size(t, layout.dtype, &size, err);
     if (!s)
         s = add_slot(w, SLOT_WORK, 0, size, -1, slot, err);
@@ -314,7 +314,7 @@ static enum graft_status place_outputs(struct planner *w, const struct program_s
     enum graft_status s = GRAFT_OK;
     for (int i = 0; !s && i < step->n_out; i++) {
         int v = st->node.out[i], slot = -1;
-        size_t size;
+        size_t size = 0;
         if (v < 0)
             continue;
         if (i == 0 && k->place >= 0 && (k->must_place || may_overwrite(w, step, k->place, at))) {
@@ -391,7 +391,7 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
     const struct gr_kernel *kernel = &gr_kernel_reference;
     struct gr_choice k;
     struct gr_case c;
-    struct plan_step *step;
+    struct plan_step *step = NULL;
     if (!w->reference && is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
         !program_const(w->prog, n->in[0]))
         return plan_view(w, n, err);
@@ -459,9 +459,9 @@ static enum graft_status plan_outputs(struct planner *w, struct graft_error *err
 {
     struct gr_plan *p = w->plan;
     for (size_t i = 0; i < p->n_outputs; i++) {
-        int v = w->prog->outputs[i], slot, out;
+        int v = w->prog->outputs[i], slot = -1, out = -1;
         struct gr_layout layout = {p->outputs[i].dtype, false};
-        size_t size;
+        size_t size = 0;
         enum graft_status s = type_size(&p->outputs[i], layout.dtype, &size, err);
         const struct place *at = find_place(w, v);
         if (!s && !at) /* a constant */
@@ -497,8 +497,8 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
     struct gr_plan *p = w->plan;
     for (size_t i = 0; i < p->n_inputs; i++) {
         struct gr_layout layout = {p->inputs[i].dtype, false};
-        size_t size;
-        int slot;
+        size_t size = 0;
+        int slot = -1;
         enum graft_status s = type_size(&p->inputs[i], layout.dtype, &size, err);
         if (!s)
             s = add_slot(w, SLOT_INPUT, (int)i, size, INT_MAX, &slot, err);
