@@ -367,7 +367,7 @@ static enum graft_status rebuild(struct gr_pth *f, const struct gr_pkl *args,
 {
     struct gr_pth_storage *st = NULL;
     struct layout l;
-    uint64_t from, n_elem;
+    uint64_t from = 0, n_elem = 0;
     char text[GR_SHAPE_TEXT];
     enum graft_status s = find_storage(f, args->v[0], &st, &from, &n_elem, err);
     if (!s)
