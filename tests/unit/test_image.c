@@ -395,6 +395,32 @@ static void strips(void **state)
     gr_preprocessor_clear(&pp);
 }
 
+static void no_memory(void **state)
+{
+    (void)state;
+    struct file f = {0};
+    float out[3 * 24 * 24];
+    static const char *const names[] = {"jpeg_exif6.jpg", "jpeg_cmyk.jpg", "png_rgb8.png",
+                                        "gif_offset.gif", "bmp_rle8.bmp",  "webp_exif.webp"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        read_picture(names[i], &f);
+        for (uint64_t n = 1;; n++) {
+            struct gr_preprocessor pp = {0};
+            struct graft_error err;
+            gr_mem_fail_at(n);
+            enum graft_status s =
+                gr_preprocess_picture(&pp, f.data, f.size, &small, out, NULL, &err);
+            gr_mem_fail_at(0);
+            gr_preprocessor_clear(&pp);
+            if (!s)
+                break;
+            assert_int_equal(s, GRAFT_E_NOMEM);
+            assert_true(n < 50);
+        }
+    }
+    gr_free(f.data);
+}
+
 static void sniffing(void **state)
 {
     (void)state;
@@ -418,6 +444,7 @@ int main(void)
         cmocka_unit_test(missing_data_before_end_marker),
         cmocka_unit_test(pixels_and_channel_orders),
         cmocka_unit_test(strips),
+        cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
