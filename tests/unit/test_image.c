@@ -299,6 +299,11 @@ static void absurd_sizes(void **state)
     assert_int_equal(gr_image_decode(f.data, f.size, NULL, &limits, &im, &err), GRAFT_E_LIMIT);
     assert_int_equal(gr_image_decode("", 0, NULL, NULL, &im, &err), GRAFT_E_FORMAT);
     assert_int_equal(gr_image_decode("hello", 5, NULL, NULL, &im, &err), GRAFT_E_FORMAT);
+    read_picture("gif_offset.gif", &f);
+    memcpy(f.data + 6, "\x00\x30\x00\x30", 4); /* a canvas of 12288 x 12288 */
+    assert_int_equal(gr_image_decode(f.data, 1000, NULL, NULL, &im, &err), GRAFT_E_LIMIT);
+    assert_true(im.cap == 0);
+    read_picture("png_rgb8.png", &f);
     const struct gr_rect outside = {0, 0, 48, 33};
     assert_int_equal(gr_image_decode(f.data, f.size, &outside, NULL, &im, &err), GRAFT_E_ARG);
     gr_image_clear(&im);
