@@ -345,7 +345,10 @@ static enum graft_status read_folder(struct walk *w, const char *path, struct gr
     struct listing l = {0}, part = {0};
     const char *taken[GR_N_SPLITS] = {0};
     char *full = NULL;
-    enum graft_status s = list_folder(w, path, &l, err);
+    enum graft_status s = GRAFT_OK;
+    if (!enter_once(w, path, &s, err)) /* the first: only memory can be short */
+        return s;
+    s = list_folder(w, path, &l, err);
     if (s)
         return s;
     if (metadata_name(&l) || !has_splits(&l)) {
@@ -367,7 +370,10 @@ static enum graft_status read_folder(struct walk *w, const char *path, struct gr
         }
         taken[split] = e->name;
         full = gr_path_join(path, e->name);
-        s = full ? list_folder(w, full, &part, err) : gr_error_nomem(err);
+        if (!full)
+            s = gr_error_nomem(err);
+        else if (enter_once(w, full, &s, err))
+            s = list_folder(w, full, &part, err);
         if (!s)
             s = read_part(w, full, &part, split, err);
         listing_clear(&part);
@@ -424,6 +430,8 @@ enum graft_status gr_dataset_open(const char *path, struct gr_dataset *ds, struc
     struct gr_labels labels = {0};
     struct walk w = {.ds = &d, .labels = &labels};
     enum graft_status s;
+    if (access(path, F_OK))
+        return gr_error_errno(err, path, "cannot read");
     if (gr_is_dir(path))
         s = read_folder(&w, path, err);
     else if (gr_is_list(path))
