@@ -324,20 +324,16 @@ static enum graft_status read_part(struct walk *w, const char *path, const struc
     return s;
 }
 
-/* `train` and nothing but split folders; or `train` and another split beside other things. */
+/* Nothing but split folders; or `train` and another split beside other things. */
 static bool has_splits(const struct listing *l)
 {
-    size_t n = 0;
-    bool train = false, other = false;
+    size_t n[GR_N_SPLITS] = {0};
     for (size_t i = 0; i < l->n; i++) {
-        if (!l->entries[i].folder)
-            continue;
-        n++;
-        enum gr_split split = gr_split_of_name(l->entries[i].name);
-        train |= split == GR_SPLIT_TRAIN;
-        other |= split > GR_SPLIT_TRAIN;
+        if (l->entries[i].folder)
+            n[gr_split_of_name(l->entries[i].name)]++;
     }
-    return train && (other || n == 1);
+    size_t other = n[GR_SPLIT_VAL] + n[GR_SPLIT_TEST];
+    return n[GR_SPLIT_NONE] == 0 ? n[GR_SPLIT_TRAIN] + other > 0 : n[GR_SPLIT_TRAIN] && other;
 }
 
 static enum graft_status read_folder(struct walk *w, const char *path, struct graft_error *err)

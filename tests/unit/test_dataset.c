@@ -171,6 +171,11 @@ static void classes_named_like_splits(void **state)
     assert_int_equal(ds.n_classes, 2);
     assert_false(ds.splits_given);
     gr_dataset_clear(&ds);
+    put_picture("only/test/bus/1.jpg", 1);
+    ds = open_ok("only");
+    assert_string_equal(ds.classes[0], "bus");
+    assert_int_equal(ds.examples[0].split, GR_SPLIT_TEST);
+    gr_dataset_clear(&ds);
 }
 
 static void unlabelled_and_single(void **state)
