@@ -13,9 +13,7 @@ static enum graft_status open_weights(const char *path, struct gr_model *m, stru
 {
     struct gr_weights w = {0};
     enum graft_status s = gr_weights_read(path, &w, err);
-    if (!s)
-        s = gr_zoo_build(&w, m, err);
-    if (s == GRAFT_E_UNSUPPORTED || s == GRAFT_E_SHAPE || s == GRAFT_E_FORMAT)
+    if (!s && (s = gr_zoo_build(&w, m, err)))
         gr_error_in(err, s, "%s", path);
     if (!s && w.wrapper)
         s = gr_model_add_note(m, err, "weights were nested under '%s'", w.wrapper);
