@@ -149,7 +149,7 @@ void ui_close(struct ui *ui);
 /* Says what went wrong and gives the exit status that belongs to it. */
 int ui_fail(struct ui *ui, const struct graft_error *err);
 /* A JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
-void json_string(FILE *f, const char *s);
+void put_json_string(FILE *f, const char *s);
 /* Standard output could be written to the end? Else a message and EXIT_RUN. */
 int ui_flush(void);
 

@@ -83,7 +83,7 @@ static void json_pair(const char *key, const char *value)
 {
     printf("  \"%s\": ", key);
     if (value)
-        json_string(stdout, value);
+        put_json_string(stdout, value);
     else
         fputs("null", stdout);
     fputs(",\n", stdout);
@@ -94,7 +94,7 @@ static void json_list(const char *key, int n, const char *const *items, const ch
     printf("  \"%s\": [", key);
     for (int i = 0; i < n; i++) {
         fputs(i ? ", " : "", stdout);
-        json_string(stdout, items[i]);
+        put_json_string(stdout, items[i]);
     }
     printf("]%s\n", end);
 }
@@ -136,7 +136,7 @@ static void print_json(const struct graft_model_info *m)
            p->width, p->height, resizes[p->resize], p->resize_to, filters[p->filter],
            planes[p->channels], p->scale, p->mean[0], p->mean[1], p->mean[2], p->std[0], p->std[1],
            p->std[2], m->preprocess_guessed ? "true" : "false");
-    json_string(stdout, m->preprocess_source);
+    put_json_string(stdout, m->preprocess_source);
     puts("},");
     json_pair("head", m->head);
     json_pair("features", m->features);
@@ -145,7 +145,7 @@ static void print_json(const struct graft_model_info *m)
     for (int i = 0; i < m->n_stages; i++) {
         const struct graft_stage *s = &m->stages[i];
         fputs(i ? ",\n    {\"cut\": " : "\n    {\"cut\": ", stdout);
-        json_string(stdout, s->cut);
+        put_json_string(stdout, s->cut);
         fputs(", \"shape\": ", stdout);
         json_shape(s->rank, s->shape);
         printf(", \"nodes\": %d, \"parameters\": %lld, \"macs\": %.0f}", s->n_nodes,

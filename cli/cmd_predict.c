@@ -44,10 +44,10 @@ static void print_json(struct printer *p, const char *path, int n, const char *c
 {
     fputs(p->first ? "\n {\"path\": " : ",\n {\"path\": ", stdout);
     p->first = false;
-    json_string(stdout, path);
+    put_json_string(stdout, path);
     if (!probs) {
         fputs(", \"error\": ", stdout);
-        json_string(stdout, problem);
+        put_json_string(stdout, problem);
         putchar('}');
         return;
     }
@@ -56,7 +56,7 @@ static void print_json(struct printer *p, const char *path, int n, const char *c
         int k = best(p, n, probs);
         p->used[k] = 1;
         fputs(t ? ", {\"label\": " : "{\"label\": ", stdout);
-        json_string(stdout, labels[k]);
+        put_json_string(stdout, labels[k]);
         printf(", \"p\": %.9g}", probs[k]);
     }
     fputs("]}", stdout);

@@ -36,7 +36,7 @@ static size_t utf8_length(const unsigned char *s)
     return overlong || surrogate || too_big ? 0 : n;
 }
 
-void json_string(FILE *f, const char *s)
+void put_json_string(FILE *f, const char *s)
 {
     fputc('"', f);
     for (const unsigned char *p = (const unsigned char *)s; *p;) {
@@ -78,9 +78,9 @@ static void on_note(void *user, enum graft_level level, const char *topic, const
         fprintf(ui->log_file,
                 "{\"seconds\": %.3f, \"level\": \"%s\", \"topic\": ", now() - ui->began,
                 level == GRAFT_WARNING ? "warning" : "note");
-        json_string(ui->log_file, topic);
+        put_json_string(ui->log_file, topic);
         fputs(", \"text\": ", ui->log_file);
-        json_string(ui->log_file, text);
+        put_json_string(ui->log_file, text);
         fputs("}\n", ui->log_file);
         fflush(ui->log_file);
     }
@@ -118,7 +118,7 @@ static void on_progress(void *user, const char *topic, int64_t done, int64_t tot
     }
     if (ui->log_file) {
         fprintf(ui->log_file, "{\"seconds\": %.3f, \"progress\": ", t - ui->began);
-        json_string(ui->log_file, topic);
+        put_json_string(ui->log_file, topic);
         fprintf(ui->log_file, ", \"done\": %lld, \"total\": %lld}\n", (long long)done,
                 (long long)total);
     }
@@ -181,9 +181,9 @@ int ui_fail(struct ui *ui, const struct graft_error *err)
     if (ui->log_file) {
         fprintf(ui->log_file,
                 "{\"seconds\": %.3f, \"level\": \"error\", \"status\": ", now() - ui->began);
-        json_string(ui->log_file, graft_status_name(err->status));
+        put_json_string(ui->log_file, graft_status_name(err->status));
         fputs(", \"text\": ", ui->log_file);
-        json_string(ui->log_file, err->message);
+        put_json_string(ui->log_file, err->message);
         fputs("}\n", ui->log_file);
     }
     clear_bar(ui);

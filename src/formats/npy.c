@@ -73,7 +73,7 @@ enum graft_status gr_npy_read(const char *path, struct gr_tensor *t, struct graf
     struct gr_buffer *buf = NULL;
     struct gr_reader r;
     struct gr_shape shape;
-    enum gr_dtype dtype;
+    enum gr_dtype dtype = GR_UNKNOWN;
     char text[4096];
     size_t size;
     enum graft_status s = gr_buffer_map(path, &buf, err);

@@ -173,7 +173,9 @@ static enum graft_status typed_tensor(const Onnx__TensorProto *p, enum gr_dtype 
     if (s)
         return s;
     uint8_t *dst = gr_tensor_mut(&o);
-    for (size_t i = 0; i < n; i++) /* little-endian: the low bytes come first */
+    if (width == item && n)
+        memcpy(dst, list, n * width);
+    for (size_t i = 0; width != item && i < n; i++) /* little-endian: the low bytes come first */
         memcpy(dst + i * width, (const uint8_t *)list + i * item, width);
     *t = o;
     return GRAFT_OK;

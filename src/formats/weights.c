@@ -193,7 +193,7 @@ enum graft_status gr_weights_read(const char *path, struct gr_weights *out, stru
         return gr_safetensors_read_index(path, out, err);
     default:
         return gr_error(err, GRAFT_E_UNSUPPORTED,
-                        "%s: an %s file, whose weights are not read without its network", path,
+                        "%s: %s, whose weights are not read without the network", path,
                         gr_file_format_name(format));
     }
 }

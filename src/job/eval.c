@@ -1,4 +1,5 @@
 /* How good is a model on labelled pictures? */
+#include "base/events.h"
 #include "base/mem.h"
 #include "eval/report.h"
 #include "job/result.h"
@@ -82,7 +83,7 @@ static enum graft_status choose_splits(const struct graft_eval_options *o,
     } splits[] = {{"train", GR_SPLIT_TRAIN}, {"val", GR_SPLIT_VAL}, {"test", GR_SPLIT_TEST}};
     unsigned present = 0;
     for (size_t i = 0; i < ds->n; i++)
-        present |= 1u << ds->items[i].split;
+        present |= 1u << ds->examples[i].split;
     if (o->split) {
         for (int i = 0; i < 3; i++)
             if (!strcmp(o->split, splits[i].name)) {
@@ -112,7 +113,7 @@ static enum graft_status gather_scores(struct evaluation *e, unsigned mask, bool
     if (!e->y || !e->paths || !e->probs)
         return gr_error_nomem(err);
     for (size_t i = 0; i < ds->n; i++) {
-        const struct gr_example *x = &ds->items[i];
+        const struct gr_example *x = &ds->examples[i];
         if (!e->pics.ok[i] || x->label < 0 || !(mask >> x->split & 1))
             continue;
         memcpy(e->probs + e->n * width, e->pics.x + i * width, width * sizeof *e->probs);

@@ -1,4 +1,5 @@
 /* What is in many pictures? */
+#include "base/file.h"
 #include "base/mem.h"
 #include "job/pictures.h"
 #include "train/head.h"
@@ -12,17 +13,19 @@ static enum graft_status predict_path(const char *path, const struct graft_predi
     struct gr_pictures p = {0};
     struct graft_events quiet = ev ? *ev : (struct graft_events){0};
     quiet.note = NULL; /* each picture gets its own line */
-    enum graft_status s = gr_pictures_open_any(path, &o->pictures, &quiet, &p, err);
+    enum graft_status s = gr_pictures_open_any(path, &quiet, &p, err);
     if (!s)
         s = gr_pictures_run(&p, net, &o->pictures, "predict", &quiet, err);
     for (size_t i = 0; !s && i < p.ds.n; i++) {
         float *row = p.x + i * (size_t)p.width;
         if (p.ok[i] && softmax)
             gr_softmax_rows(row, 1, (size_t)n);
-        fn(user, p.ds.items[i].path, n, (const char *const *)labels, p.ok[i] ? row : NULL,
+        fn(user, p.ds.examples[i].path, n, (const char *const *)labels, p.ok[i] ? row : NULL,
            p.problem[i]);
     }
-    *n_bad += p.n_bad;
+    for (size_t i = 0; !s && i < p.ds.n_bad; i++)
+        fn(user, p.ds.bad[i].path, n, (const char *const *)labels, NULL, p.ds.bad[i].why);
+    *n_bad += p.n_bad + (int64_t)p.ds.n_bad;
     gr_pictures_clear(&p);
     return s;
 }

@@ -1,4 +1,131 @@
 /* Which operators are there? */
 #include "core/op.h"
 
-const struct gr_op *const gr_op_table[] = {NULL};
+/* Sorted by the operator's name. */
+#define OPS(X)                                                                                     \
+    X(abs)                                                                                         \
+    X(acos)                                                                                        \
+    X(acosh)                                                                                       \
+    X(add)                                                                                         \
+    X(and)                                                                                         \
+    X(arg_max)                                                                                     \
+    X(arg_min)                                                                                     \
+    X(asin)                                                                                        \
+    X(asinh)                                                                                       \
+    X(atan)                                                                                        \
+    X(atanh)                                                                                       \
+    X(average_pool)                                                                                \
+    X(batch_normalization)                                                                         \
+    X(cast)                                                                                        \
+    X(cast_like)                                                                                   \
+    X(ceil)                                                                                        \
+    X(celu)                                                                                        \
+    X(clip)                                                                                        \
+    X(concat)                                                                                      \
+    X(constant)                                                                                    \
+    X(constant_of_shape)                                                                           \
+    X(conv)                                                                                        \
+    X(conv_transpose)                                                                              \
+    X(cos)                                                                                         \
+    X(cosh)                                                                                        \
+    X(cum_sum)                                                                                     \
+    X(depth_to_space)                                                                              \
+    X(dequantize_linear)                                                                           \
+    X(div)                                                                                         \
+    X(dropout)                                                                                     \
+    X(elu)                                                                                         \
+    X(equal)                                                                                       \
+    X(erf)                                                                                         \
+    X(exp)                                                                                         \
+    X(expand)                                                                                      \
+    X(flatten)                                                                                     \
+    X(floor)                                                                                       \
+    X(gather)                                                                                      \
+    X(gather_elements)                                                                             \
+    X(gelu)                                                                                        \
+    X(gemm)                                                                                        \
+    X(global_average_pool)                                                                         \
+    X(global_max_pool)                                                                             \
+    X(greater)                                                                                     \
+    X(greater_or_equal)                                                                            \
+    X(group_normalization)                                                                         \
+    X(hard_sigmoid)                                                                                \
+    X(hard_swish)                                                                                  \
+    X(hardmax)                                                                                     \
+    X(identity)                                                                                    \
+    X(instance_normalization)                                                                      \
+    X(is_nan)                                                                                      \
+    X(lrn)                                                                                         \
+    X(layer_normalization)                                                                         \
+    X(leaky_relu)                                                                                  \
+    X(less)                                                                                        \
+    X(less_or_equal)                                                                               \
+    X(log)                                                                                         \
+    X(log_softmax)                                                                                 \
+    X(matmul)                                                                                      \
+    X(max)                                                                                         \
+    X(max_pool)                                                                                    \
+    X(mean)                                                                                        \
+    X(min)                                                                                         \
+    X(mish)                                                                                        \
+    X(mod)                                                                                         \
+    X(mul)                                                                                         \
+    X(neg)                                                                                         \
+    X(not )                                                                                        \
+    X(one_hot)                                                                                     \
+    X(or)                                                                                          \
+    X(prelu)                                                                                       \
+    X(pad)                                                                                         \
+    X(pow)                                                                                         \
+    X(quantize_linear)                                                                             \
+    X(range)                                                                                       \
+    X(reciprocal)                                                                                  \
+    X(reduce_l1)                                                                                   \
+    X(reduce_l2)                                                                                   \
+    X(reduce_log_sum)                                                                              \
+    X(reduce_log_sum_exp)                                                                          \
+    X(reduce_max)                                                                                  \
+    X(reduce_mean)                                                                                 \
+    X(reduce_min)                                                                                  \
+    X(reduce_prod)                                                                                 \
+    X(reduce_sum)                                                                                  \
+    X(reduce_sum_square)                                                                           \
+    X(relu)                                                                                        \
+    X(reshape)                                                                                     \
+    X(resize)                                                                                      \
+    X(round)                                                                                       \
+    X(selu)                                                                                        \
+    X(shape)                                                                                       \
+    X(shrink)                                                                                      \
+    X(sigmoid)                                                                                     \
+    X(sign)                                                                                        \
+    X(sin)                                                                                         \
+    X(sinh)                                                                                        \
+    X(size)                                                                                        \
+    X(slice)                                                                                       \
+    X(softmax)                                                                                     \
+    X(softplus)                                                                                    \
+    X(softsign)                                                                                    \
+    X(space_to_depth)                                                                              \
+    X(split)                                                                                       \
+    X(sqrt)                                                                                        \
+    X(squeeze)                                                                                     \
+    X(sub)                                                                                         \
+    X(sum)                                                                                         \
+    X(tan)                                                                                         \
+    X(tanh)                                                                                        \
+    X(thresholded_relu)                                                                            \
+    X(tile)                                                                                        \
+    X(top_k)                                                                                       \
+    X(transpose)                                                                                   \
+    X(trilu)                                                                                       \
+    X(unsqueeze)                                                                                   \
+    X(upsample)                                                                                    \
+    X(where)                                                                                       \
+    X(xor)
+
+#define DECLARE(id) extern const struct gr_op gr_op_##id;
+OPS(DECLARE)
+
+#define ADDRESS(id) &gr_op_##id,
+const struct gr_op *const gr_op_table[] = {OPS(ADDRESS) NULL};

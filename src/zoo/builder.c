@@ -353,6 +353,48 @@ int gr_zoo_leaky(struct gr_zoo_builder *b, int x, const char *name, float slope)
     return y;
 }
 
+int gr_zoo_hard_swish(struct gr_zoo_builder *b, int x, const char *name)
+{
+    int node;
+    return add_layer(b, "HardSwish", name, 1, &x, gr_zoo_channels(b, x), &node);
+}
+
+/* x * y, y with one number per channel or of the same shape. */
+static int multiply(struct gr_zoo_builder *b, int x, int y, const char *name)
+{
+    int node, inputs[2] = {x, y};
+    return add_layer(b, "Mul", name, 2, inputs, gr_zoo_channels(b, x), &node);
+}
+
+static int sigmoid(struct gr_zoo_builder *b, int x, const char *name, bool hard)
+{
+    int node, y = add_layer(b, hard ? "HardSigmoid" : "Sigmoid", name, 1, &x, gr_zoo_channels(b, x),
+                            &node);
+    if (hard) {
+        set_float(b, node, "alpha", 1.0f / 6.0f);
+        set_float(b, node, "beta", 0.5f);
+    }
+    return y;
+}
+
+int gr_zoo_silu(struct gr_zoo_builder *b, int x, const char *name)
+{
+    return multiply(b, x, sigmoid(b, x, gr_zoo_path(b, "%s.sigmoid", name), false), name);
+}
+
+int gr_zoo_squeeze_excite(struct gr_zoo_builder *b, int x, const char *name, gr_zoo_act *act,
+                          bool hard)
+{
+    struct gr_zoo_conv fc1 = {.out = gr_zoo_dim(b, 0, "%s.fc1.weight", name), .kernel = 1};
+    struct gr_zoo_conv fc2 = {.out = gr_zoo_channels(b, x), .kernel = 1};
+    int y = gr_zoo_global_pool(b, x, gr_zoo_path(b, "%s.avgpool", name));
+    y = gr_zoo_conv(b, y, gr_zoo_path(b, "%s.fc1", name), fc1);
+    y = act(b, y, gr_zoo_path(b, "%s.activation", name));
+    y = gr_zoo_conv(b, y, gr_zoo_path(b, "%s.fc2", name), fc2);
+    y = sigmoid(b, y, gr_zoo_path(b, "%s.scale", name), hard);
+    return multiply(b, x, y, name);
+}
+
 int gr_zoo_max_pool(struct gr_zoo_builder *b, int x, const char *name, struct gr_zoo_pool p)
 {
     int node, y = add_layer(b, "MaxPool", name, 1, &x, gr_zoo_channels(b, x), &node);
@@ -376,9 +418,9 @@ int gr_zoo_global_pool(struct gr_zoo_builder *b, int x, const char *name)
     return add_layer(b, "GlobalAveragePool", name, 1, &x, gr_zoo_channels(b, x), &node);
 }
 
-int gr_zoo_flatten(struct gr_zoo_builder *b, int x, const char *name)
+int gr_zoo_flatten(struct gr_zoo_builder *b, int x, const char *name, int64_t positions)
 {
-    int node, y = add_layer(b, "Flatten", name, 1, &x, gr_zoo_channels(b, x), &node);
+    int node, y = add_layer(b, "Flatten", name, 1, &x, gr_zoo_channels(b, x) * positions, &node);
     set_int(b, node, "axis", 1);
     return y;
 }
@@ -509,7 +551,7 @@ void gr_zoo_head(struct gr_zoo_builder *b, int x, const char *pool, const char *
         gr_zoo_output(b, x, true);
         return;
     }
-    x = gr_zoo_flatten(b, gr_zoo_global_pool(b, x, pool), "flatten");
+    x = gr_zoo_flatten(b, gr_zoo_global_pool(b, x, pool), "flatten", 1);
     gr_zoo_output(b, gr_zoo_linear(b, x, head, "logits", 0), false);
 }
 

@@ -30,8 +30,9 @@ struct gr_arch {
 };
 extern const struct gr_arch *const gr_zoo_archs[]; /* NULL-terminated */
 
-extern const struct gr_arch gr_arch_resnet, gr_arch_resnet_cifar, gr_arch_mobilenet_v1,
-    gr_arch_mobilenet_v2, gr_arch_shufflenet_v2, gr_arch_squeezenet;
+extern const struct gr_arch gr_arch_densenet, gr_arch_efficientnet, gr_arch_mobilenet_v1,
+    gr_arch_mobilenet_v2, gr_arch_mobilenet_v3, gr_arch_regnet, gr_arch_resnet,
+    gr_arch_resnet_cifar, gr_arch_shufflenet_v2, gr_arch_squeezenet, gr_arch_vgg;
 
 /* ---- looking at the file ----------------------------------------------------------------------
  */
@@ -74,6 +75,9 @@ int gr_zoo_conv_bn(struct gr_zoo_builder *b, int x, const char *conv, const char
 int gr_zoo_relu(struct gr_zoo_builder *b, int x, const char *name);
 int gr_zoo_relu6(struct gr_zoo_builder *b, int x, const char *name);
 int gr_zoo_leaky(struct gr_zoo_builder *b, int x, const char *name, float slope);
+int gr_zoo_hard_swish(struct gr_zoo_builder *b, int x, const char *name);
+/* x * sigmoid(x) */
+int gr_zoo_silu(struct gr_zoo_builder *b, int x, const char *name);
 
 struct gr_zoo_pool {
     int64_t kernel, stride, pad;
@@ -83,12 +87,18 @@ int gr_zoo_max_pool(struct gr_zoo_builder *b, int x, const char *name, struct gr
 /* Padding is not counted. */
 int gr_zoo_avg_pool(struct gr_zoo_builder *b, int x, const char *name, struct gr_zoo_pool p);
 int gr_zoo_global_pool(struct gr_zoo_builder *b, int x, const char *name);
-int gr_zoo_flatten(struct gr_zoo_builder *b, int x, const char *name);
+/* (N,C,H,W) -> (N,C*H*W), where H*W is `positions`. */
+int gr_zoo_flatten(struct gr_zoo_builder *b, int x, const char *name, int64_t positions);
 /* "<name>.weight" must be (out, channels of x); out 0: whatever the file has. The value is called
    `value`, or `name` where that is NULL. */
 int gr_zoo_linear(struct gr_zoo_builder *b, int x, const char *name, const char *value,
                   int64_t out);
 int gr_zoo_add(struct gr_zoo_builder *b, int x, int y, const char *name);
+typedef int gr_zoo_act(struct gr_zoo_builder *b, int x, const char *name);
+/* Squeeze and excite: x scaled per channel by gate(fc2(act(fc1(global average of x)))); the gate is
+   a sigmoid, or a hard one (x/6 + 1/2, clipped). fc1 and fc2 are 1x1 convolutions "<name>.fc1". */
+int gr_zoo_squeeze_excite(struct gr_zoo_builder *b, int x, const char *name, gr_zoo_act *act,
+                          bool hard);
 int gr_zoo_concat(struct gr_zoo_builder *b, int x, int y, const char *name);
 /* Two halves of the channels. */
 void gr_zoo_split(struct gr_zoo_builder *b, int x, const char *name, int out[2]);

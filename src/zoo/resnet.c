@@ -16,6 +16,8 @@ static void name_it(struct gr_zoo_builder *b, const struct resnet *r)
     int blocks = r->blocks[0] + r->blocks[1] + r->blocks[2] + r->blocks[3];
     int depth = blocks * (r->bottleneck ? 3 : 2) + 2;
     const char *d = r->avg_down ? "-D" : "";
+    if (!blocks)
+        return;
     if (r->groups > 1)
         gr_zoo_title(b, "ResNeXt-%d %lldx%lldd", depth, (long long)r->groups,
                      (long long)(r->width / r->groups));

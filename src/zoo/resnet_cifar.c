@@ -81,7 +81,8 @@ static void build(struct gr_zoo_builder *b)
                  : gr_zoo_has(b, "layer2.0.downsample.0.weight") ? "downsample"
                                                                  : NULL;
     r.planes = gr_zoo_dim(b, 0, "conv1.weight");
-    gr_zoo_title(b, "CIFAR ResNet-%d", total * (r.bottleneck ? 3 : 2) + 2);
+    if (total)
+        gr_zoo_title(b, "CIFAR ResNet-%d", total * (r.bottleneck ? 3 : 2) + 2);
     if (r.planes < 1 || r.planes > 65536 || r.n_layers < 3)
         gr_zoo_fail(b, "'%sconv1.weight' and three layers of blocks are missing", b->prefix);
     int x = gr_zoo_input(b, 3, 32, 32);

@@ -45,7 +45,7 @@ static void build(struct gr_zoo_builder *b)
             (struct gr_zoo_conv){.out = gr_zoo_dim(b, 0, "%s.weight", head), .kernel = 1});
         x = gr_zoo_relu(b, x, "classifier.2");
         x = gr_zoo_global_pool(b, x, "classifier.3");
-        gr_zoo_output(b, gr_zoo_flatten(b, x, "logits"), false);
+        gr_zoo_output(b, gr_zoo_flatten(b, x, "logits", 1), false);
     } else {
         gr_zoo_output(b, x, true);
     }

@@ -73,11 +73,18 @@ static void attempt(struct gr_zoo_builder *b, const struct gr_arch *arch, const 
         b->status = gr_graph_set_opset(b->g, "", 17, &b->err);
     if (!b->status)
         arch->build(b);
+    if (!b->n_names)
+        gr_zoo_fail(b, "not one of its tensors is there");
     judge_unused(b);
     if (b->status)
         return;
     b->g->name = gr_zoo_path(b, "%s", b->model->arch);
     b->model->ir_version = 8;
+    if (!b->status && gr_zoo_classes(b) && !b->model->pretrain) {
+        /* Trained on somebody's own classes, most likely from the usual start. */
+        struct graft_preprocess pre = b->model->pre;
+        gr_zoo_set_pre(b, gr_zoo_path(b, "%s, assumed", b->model->pre_source), true, &pre);
+    }
     if (!b->status)
         b->status = gr_graph_check(b->g, &b->err);
     if (!b->status)
@@ -152,8 +159,8 @@ enum graft_status gr_zoo_build(const struct gr_weights *w, struct gr_model *mode
             if (!found)
                 gr_model_clear(&m);
         }
-    if (!s && !found)
-        s = no_match(w, nearest, best_names, &why, err);
+    if (!s && !found) /* a few names in common by chance make nobody a neighbour */
+        s = no_match(w, best_names * 8 < w->n ? NULL : nearest, best_names, &why, err);
     if (!s)
         *model = m;
     gr_free(nearest);

@@ -39,6 +39,7 @@ static void test_pickles(void **state)
         PICKLE("\x80\2X\2\0\0\0ab.", GRAFT_OK, "'ab'"),
         PICKLE("\x80\4\x8c\3a\nb.", GRAFT_OK, "'a?b'"),
         PICKLE("\x80\2)K\1\x85K\2K\3\x87.", GRAFT_OK, "a tuple of 3"),
+        PICKLE("\x80\2(t.", GRAFT_OK, "a tuple of 0"),
         PICKLE("\x80\2(K\1K\2K\3K\4t.", GRAFT_OK, "a tuple of 4"),
         PICKLE("\x80\2](K\1K\2e.", GRAFT_OK, "a list of 2"),
         PICKLE("\x80\2]q\0h\0a.", GRAFT_OK, "a list of 1"), /* in itself */

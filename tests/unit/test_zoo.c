@@ -101,6 +101,7 @@ static void all_golden_networks_are_recognised(void **state)
         assert_int_equal(m.n_notes, 0);
         assert_true(m.has_pre);
         assert_int_equal(m.pre.resize_to, 256);
+        assert_string_equal(m.pre_source, "torchvision ImageNet, assumed");
         assert_null(m.pretrain); /* ten classes: nobody knows which */
         gr_model_clear(&m);
         golden_clear(&net);
@@ -272,6 +273,18 @@ static void strangers_are_refused(void **state)
     gr_weights_clear(&w);
 }
 
+static void a_list_of_convolutions_is_not_vgg(void **state)
+{
+    (void)state;
+    struct gr_weights w = {0};
+    golden_add(&w, "features.0.weight", 4, (int64_t[]){64, 3, 3, 3});
+    golden_add(&w, "features.0.bias", 1, (int64_t[]){64});
+    golden_add(&w, "features.3.weight", 4, (int64_t[]){64, 64, 3, 3});
+    golden_add(&w, "features.3.bias", 1, (int64_t[]){64});
+    expect_failure(&w, "nearest: VGG", "2 convolutions");
+    gr_weights_clear(&w);
+}
+
 static void half_precision_is_converted(void **state)
 {
     (void)state;
@@ -326,6 +339,7 @@ int main(void)
         cmocka_unit_test(a_missing_tensor_is_named),
         cmocka_unit_test(extra_tensors_are_noted_or_refused),
         cmocka_unit_test(strangers_are_refused),
+        cmocka_unit_test(a_list_of_convolutions_is_not_vgg),
         cmocka_unit_test(half_precision_is_converted),
         cmocka_unit_test(running_out_of_memory_is_an_error),
     };

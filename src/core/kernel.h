@@ -1,0 +1,143 @@
+/* How operators are computed fast: kernels, chosen by the planner from one table. */
+#ifndef GR_CORE_KERNEL_H
+#define GR_CORE_KERNEL_H
+
+#include "core/graph.h"
+#include <string.h>
+
+/* How a value lies in memory: always dense, either row-major (N,C,H,W) or, from rank 3 on, with the
+   channels last (N,H,W,C). Its shape is (N,C,...) in both. */
+struct gr_layout {
+    enum gr_dtype dtype; /* GR_UNKNOWN: not wanted at run time */
+    bool channels_last;
+};
+
+/* Elementwise functions that can follow another operator in one step. */
+enum gr_act_kind {
+    GR_ACT_CLIP,         /* min(max(x, a), b) */
+    GR_ACT_LEAKY,        /* x < 0 ? a x : x */
+    GR_ACT_LINEAR,       /* a x + b */
+    GR_ACT_SIGMOID,      /* 1 / (1 + exp(-x)) */
+    GR_ACT_SWISH,        /* x / (1 + exp(-a x)) */
+    GR_ACT_TANH,
+    GR_ACT_HARD_SWISH,   /* x min(max(x + 3, 0), 6) / 6 */
+    GR_ACT_HARD_SIGMOID, /* min(max(a x + b, 0), 1) */
+    GR_ACT_ELU,          /* x < 0 ? a (exp(x) - 1) : x */
+    GR_ACT_GELU,         /* x (1 + erf(x / sqrt 2)) / 2 */
+    GR_ACT_GELU_TANH,
+    GR_ACT_SOFTPLUS,     /* log(1 + exp(x)) */
+    GR_ACT_MISH,         /* x tanh(softplus(x)) */
+    GR_ACT_EXP,
+    GR_ACT_SQRT,
+    GR_ACT_ABS,
+    GR_N_ACTS
+};
+
+struct gr_act {
+    enum gr_act_kind kind;
+    float a, b;
+};
+
+enum { GR_MAX_ACTS = 4 };
+
+/* What is to be computed: acts(node(in...) + residual). */
+struct gr_case {
+    const struct gr_node *node;
+    int n_in, n_out;       /* n_in: the node's inputs, and one more for the residual if `add` */
+    const struct gr_type *in, *out;
+    const struct gr_tensor *const *konst; /* inputs known before running, else NULL */
+    const struct gr_layout *layout;       /* in which each input arrives */
+    bool bf16;    /* multiply in bf16; else everything in fp32 */
+    bool f32_out; /* output 0 leaves the plan: fp32 is wanted */
+    bool add;     /* the last input, of the output's shape, is added to output 0 */
+    int n_acts;
+    struct gr_act acts[GR_MAX_ACTS];
+};
+
+/* What a kernel answers. Filled in by the planner beforehand: inputs are wanted as they arrive
+   (constants not at all), outputs are row-major in their own dtype. */
+struct gr_choice {
+    struct gr_layout *in, *out; /* n_in and n_out entries */
+    void *state;                /* immutable after planning; shared by threads */
+    const char *impl;           /* shown to the person; lives as long as state */
+    size_t scratch_size, weights_size;
+    int place;      /* input whose memory output 0 may take over, or -1 */
+    bool must_place; /* output 0 must lie there: the input is updated */
+};
+
+struct gr_kernel {
+    const char *name;
+    const char *const *ops; /* NULL-terminated ONNX operator names */
+    /* GRAFT_E_UNSUPPORTED: not this case, try the next kernel; other failures end the planning. */
+    enum graft_status (*plan)(const struct gr_case *c, struct gr_choice *choice,
+                              struct graft_error *err);
+    /* What one gr_exec needs beside the shared state; NULL: nothing. */
+    enum graft_status (*bind)(const void *state, void **bound, struct graft_error *err);
+    void (*unbind)(void *bound);
+    /* in[i], out[i] in the chosen layouts; in[i] is NULL where not wanted. No allocation. */
+    enum graft_status (*forward)(const void *state, void *bound, const void *const *in,
+                                 void *const *out, void *scratch, struct graft_error *err);
+    void (*unplan)(void *state);
+};
+
+/* The table in cpu/kernel_table.c, NULL-terminated; the first that plans a case is taken. */
+extern const struct gr_kernel *const gr_kernel_table[];
+/* Changes dtype and order; `node` is NULL, layout[0] the source, choice->out[0] the target. */
+extern const struct gr_kernel gr_kernel_reorder;
+
+/* This processor multiplies bf16 at all / faster than fp32. */
+bool gr_cpu_has_bf16(void);
+bool gr_cpu_has_fast_bf16(void);
+
+/* Both orders are the same bytes: one channel, or one pixel. */
+static inline bool gr_shape_is_orderless(const struct gr_shape *s)
+{
+    return s->rank < 3 || s->dim[1] == 1 || gr_shape_count_range(s, 2, s->rank) == 1;
+}
+
+static inline bool gr_layout_equal(struct gr_layout a, struct gr_layout b, const struct gr_shape *s)
+{
+    return a.dtype == b.dtype && (a.channels_last == b.channels_last || gr_shape_is_orderless(s));
+}
+
+static inline bool gr_is_float(enum gr_dtype t)
+{
+    return t == GR_F32 || t == GR_BF16;
+}
+
+/* Attributes of a node whose attributes gr_op_read_params has accepted. */
+static inline int64_t gr_node_get_int(const struct gr_node *n, const char *name, int64_t def)
+{
+    const struct gr_attr *a = gr_node_find_attr(n, name);
+    return a ? a->i : def;
+}
+
+static inline float gr_node_get_float(const struct gr_node *n, const char *name, float def)
+{
+    const struct gr_attr *a = gr_node_find_attr(n, name);
+    return a ? a->f : def;
+}
+
+static inline int64_t gr_node_get_ints(const struct gr_node *n, const char *name, size_t i,
+                                       int64_t def)
+{
+    const struct gr_attr *a = gr_node_find_attr(n, name);
+    return a && i < a->n ? a->ints[i] : def;
+}
+
+/* How a window slides over the last dimensions of x, giving those of y. */
+struct gr_window {
+    int n; /* spatial dimensions */
+    int64_t in[3], out[3], stride[3], dilation[3], pad_l[3];
+    int64_t pad_r[3]; /* as far as the last window really reaches: may be negative */
+};
+/* Fills all but the kernel's size, which is given. x and y are (N,C,...) of rank 3 to 5. */
+void gr_window_read(const struct gr_node *node, const struct gr_shape *x, const struct gr_shape *y,
+                    const int64_t *kernel, struct gr_window *w);
+
+static inline bool gr_node_is(const struct gr_node *n, const char *op_type)
+{
+    return !*n->domain && !strcmp(n->op_type, op_type);
+}
+
+#endif

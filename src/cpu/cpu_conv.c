@@ -1,0 +1,90 @@
+/* How is a convolution computed fast? */
+#include "base/mem.h"
+#include "cpu/dnn_compat.h"
+#include "cpu/kernels.h"
+
+/* Constant `t` as aligned fp32, or GRAFT_E_UNSUPPORTED. */
+enum graft_status gr_const_f32(const struct gr_tensor *t, struct gr_tensor *out,
+                               struct graft_error *err)
+{
+    if (!t)
+        return gr_error(err, GRAFT_E_UNSUPPORTED, "the weights are not constant");
+    return gr_tensor_convert(t, GR_F32, out, err);
+}
+
+/* The residual may lie anywhere: it is read through the destination. */
+void gr_choose_tail(const struct gr_case *c, struct gr_choice *k)
+{
+    if (!c->add)
+        return;
+    k->in[c->n_in - 1] = k->out[0];
+    k->place = c->n_in - 1;
+    k->must_place = true;
+}
+
+static enum graft_status conv_plan(const struct gr_case *c, struct gr_choice *k,
+                                   struct graft_error *err)
+{
+    const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
+    bool transposed = gr_node_is(c->node, "ConvTranspose");
+    struct gr_tensor wt = {0}, bt = {0};
+    struct dnn *d = NULL;
+    struct gr_window win;
+    bool has_b = c->node->n_in > 2 && c->node->in[2] >= 0;
+    if (c->in[0].dtype != GR_F32 || x->rank < 3 || x->rank > 5 || !gr_shape_count(x) ||
+        !gr_shape_count(y))
+        return gr_error(err, GRAFT_E_UNSUPPORTED, "only fp32 pictures");
+    enum graft_status s = gr_const_f32(c->konst[1], &wt, err);
+    if (!s && has_b)
+        s = gr_const_f32(c->konst[2], &bt, err);
+    if (s)
+        goto out;
+    gr_window_read(c->node, x, y, w->dim + 2, &win);
+    struct dnn_conv v = {.n_spatial = win.n,
+                         .n = x->dim[0],
+                         .ic = x->dim[1],
+                         .oc = y->dim[1],
+                         .groups = gr_node_get_int(c->node, "group", 1),
+                         .transposed = transposed,
+                         .src = c->bf16 ? GR_BF16 : GR_F32,
+                         .dst = c->bf16 && !c->f32_out ? GR_BF16 : GR_F32,
+                         .w = wt.data,
+                         .b = has_b ? bt.data : NULL,
+                         .tail = {c->add, c->n_acts, c->acts}};
+    for (int i = 0; i < win.n; i++) {
+        v.in[i] = win.in[i];
+        v.out[i] = win.out[i];
+        v.kernel[i] = w->dim[2 + i];
+        v.stride[i] = win.stride[i];
+        v.dilation[i] = win.dilation[i];
+        v.pad_l[i] = win.pad_l[i];
+        v.pad_r[i] = win.pad_r[i];
+        if (transposed) { /* what a forward convolution from y to x would need */
+            int64_t span = (v.kernel[i] - 1) * v.dilation[i] + 1;
+            v.pad_l[i] = gr_node_get_ints(c->node, "pads", (size_t)i, 0);
+            v.pad_r[i] = (win.in[i] - 1) * v.stride[i] + span - win.out[i] - v.pad_l[i];
+            if (gr_node_find_attr(c->node, "auto_pad") ||
+                gr_node_find_attr(c->node, "output_shape"))
+                s = gr_error(err, GRAFT_E_UNSUPPORTED, "automatic padding");
+        }
+    }
+    if (!s)
+        s = dnn_conv_new(&v, &d, err);
+    if (s)
+        goto out;
+    k->in[0] = (struct gr_layout){v.src, true};
+    k->out[0] = (struct gr_layout){v.dst, true};
+    k->state = d;
+    k->impl = dnn_get_impl(d);
+    k->scratch_size = dnn_get_scratch_size(d);
+    k->weights_size = dnn_get_weights_size(d);
+    gr_choose_tail(c, k);
+out:
+    gr_tensor_clear(&wt);
+    gr_tensor_clear(&bt);
+    return s;
+}
+
+static const char *const conv_ops[] = {"Conv", "ConvTranspose", NULL};
+const struct gr_kernel gr_kernel_conv = {"conv",     conv_ops,    conv_plan, dnn_bind,
+                                         dnn_unbind, dnn_forward, dnn_unplan};

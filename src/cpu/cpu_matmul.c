@@ -1,0 +1,144 @@
+/* How are matrices multiplied fast? */
+#include "base/mem.h"
+#include "cpu/dnn_compat.h"
+#include "cpu/kernels.h"
+
+static enum graft_status refuse(struct graft_error *err, const char *why)
+{
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "%s", why);
+}
+
+/* (rows, cols) as stored row-major, or the transpose of what is stored. */
+static struct dnn_operand matrix(int64_t rows, int64_t cols, bool transposed, enum gr_dtype t)
+{
+    struct dnn_operand o = {2, {rows, cols}, {cols, 1}, t};
+    if (transposed) {
+        o.stride[0] = 1;
+        o.stride[1] = rows;
+    }
+    return o;
+}
+
+static enum graft_status choose(const struct gr_case *c, struct dnn_matmul *m, struct gr_choice *k,
+                                struct graft_error *err)
+{
+    struct dnn *d = NULL;
+    m->tail = (struct dnn_tail){c->add, c->n_acts, c->acts};
+    enum graft_status s = dnn_matmul_new(m, &d, err);
+    if (s)
+        return s;
+    k->in[0] = (struct gr_layout){m->a.dtype, false};
+    if (!m->w_data)
+        k->in[1] = (struct gr_layout){m->w.dtype, false};
+    if (m->n_bias && !m->bias)
+        k->in[2] = (struct gr_layout){GR_F32, false};
+    k->out[0] = (struct gr_layout){m->y.dtype, false};
+    k->state = d;
+    k->impl = dnn_get_impl(d);
+    k->scratch_size = dnn_get_scratch_size(d);
+    k->weights_size = dnn_get_weights_size(d);
+    gr_choose_tail(c, k);
+    return GRAFT_OK;
+}
+
+/* data * factor, or data itself when the factor is 1. */
+static enum graft_status scale(struct gr_tensor *t, float factor, struct graft_error *err)
+{
+    struct gr_tensor n = {0};
+    if (factor == 1)
+        return GRAFT_OK;
+    enum graft_status s = gr_tensor_new(GR_F32, &t->shape, &n, err);
+    if (s)
+        return s;
+    for (int64_t i = 0; i < gr_tensor_count(t); i++)
+        ((float *)gr_tensor_mut(&n))[i] = factor * ((const float *)t->data)[i];
+    gr_tensor_clear(t);
+    *t = n;
+    return GRAFT_OK;
+}
+
+static enum graft_status gemm_plan(const struct gr_case *c, struct gr_choice *k,
+                                   struct graft_error *err)
+{
+    const struct gr_node *n = c->node;
+    const struct gr_shape *y = &c->out[0].shape, *a = &c->in[0].shape;
+    float alpha = gr_node_get_float(n, "alpha", 1), beta = gr_node_get_float(n, "beta", 1);
+    bool ta = gr_node_get_int(n, "transA", 0), tb = gr_node_get_int(n, "transB", 0);
+    bool has_c = n->n_in > 2 && n->in[2] >= 0;
+    struct gr_tensor w = {0}, b = {0};
+    enum graft_status s = GRAFT_OK;
+    if (c->in[0].dtype != GR_F32 || !gr_shape_count(a) || !gr_shape_count(y))
+        return refuse(err, "only fp32 matrices");
+    int64_t rows = y->dim[0], cols = y->dim[1], inner = a->dim[ta ? 0 : 1];
+    if (has_c && (c->in[2].shape.rank < 1 || gr_shape_count(&c->in[2].shape) != cols ||
+                  c->in[2].shape.dim[c->in[2].shape.rank - 1] != cols))
+        return refuse(err, "C is not a row");
+    if (!c->konst[1] && alpha != 1)
+        return refuse(err, "alpha with a variable B");
+    if (has_c && !c->konst[2] && beta != 1)
+        return refuse(err, "beta with a variable C");
+    enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32;
+    struct dnn_matmul m = {.a = matrix(rows, inner, ta, src),
+                           .w = matrix(inner, cols, tb, src),
+                           .y = matrix(rows, cols, false, c->f32_out ? GR_F32 : src),
+                           .n_bias = has_c ? cols : 0};
+    if (c->konst[1]) {
+        s = gr_const_f32(c->konst[1], &w, err);
+        if (!s)
+            s = scale(&w, alpha, err);
+        m.w_data = w.data;
+    }
+    if (!s && has_c && c->konst[2]) {
+        s = gr_const_f32(c->konst[2], &b, err);
+        if (!s)
+            s = scale(&b, beta, err);
+        m.bias = b.data;
+    }
+    if (!s)
+        s = choose(c, &m, k, err);
+    gr_tensor_clear(&w);
+    gr_tensor_clear(&b);
+    return s;
+}
+
+static enum graft_status matmul_plan(const struct gr_case *c, struct gr_choice *k,
+                                     struct graft_error *err)
+{
+    const struct gr_shape *a = &c->in[0].shape, *b = &c->in[1].shape, *y = &c->out[0].shape;
+    enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32, dst = c->f32_out ? GR_F32 : src;
+    struct gr_tensor w = {0};
+    struct dnn_matmul m = {0};
+    if (c->in[0].dtype != GR_F32 || a->rank < 2 || b->rank < 2 || !gr_shape_count(y) ||
+        !gr_shape_count(a))
+        return refuse(err, "only fp32 matrices");
+    int64_t inner = a->dim[a->rank - 1], cols = y->dim[y->rank - 1];
+    enum graft_status s = c->konst[1] ? gr_const_f32(c->konst[1], &w, err) : GRAFT_OK;
+    m.w_data = w.data;
+    if (b->rank == 2) { /* one matrix for all rows */
+        int64_t rows = gr_shape_count(y) / cols;
+        m.a = matrix(rows, inner, false, src);
+        m.w = matrix(inner, cols, false, src);
+        m.y = matrix(rows, cols, false, dst);
+    } else { /* equal ranks; dimensions of 1 are repeated */
+        struct gr_shape as = {y->rank}, bs = {y->rank};
+        for (int i = 0; i < y->rank; i++) {
+            int ia = i - (y->rank - a->rank), ib = i - (y->rank - b->rank);
+            as.dim[i] = ia < 0 ? 1 : a->dim[ia];
+            bs.dim[i] = ib < 0 ? 1 : b->dim[ib];
+        }
+        m.a = dnn_operand_of(&as, (struct gr_layout){src, false});
+        m.w = dnn_operand_of(&bs, (struct gr_layout){src, false});
+        m.y = dnn_operand_of(y, (struct gr_layout){dst, false});
+    }
+    if (!s)
+        s = choose(c, &m, k, err);
+    gr_tensor_clear(&w);
+    return s;
+}
+
+static const char *const gemm_ops[] = {"Gemm", NULL};
+const struct gr_kernel gr_kernel_gemm = {"gemm",     gemm_ops,    gemm_plan, dnn_bind,
+                                         dnn_unbind, dnn_forward, dnn_unplan};
+static const char *const matmul_ops[] = {"MatMul", NULL};
+const struct gr_kernel gr_kernel_matmul = {"matmul",   matmul_ops,  matmul_plan, dnn_bind,
+                                           dnn_unbind, dnn_forward, dnn_unplan};

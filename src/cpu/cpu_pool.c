@@ -1,0 +1,58 @@
+/* How are windows of a picture pooled fast? */
+#include "cpu/dnn_compat.h"
+#include "cpu/kernels.h"
+
+static enum graft_status refuse(struct graft_error *err, const char *why)
+{
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "%s", why);
+}
+
+static enum graft_status pool_plan(const struct gr_case *c, struct gr_choice *k,
+                                   struct graft_error *err)
+{
+    const struct gr_node *n = c->node;
+    const struct gr_shape *x = &c->in[0].shape, *y = &c->out[0].shape;
+    bool max = gr_node_is(n, "MaxPool") || gr_node_is(n, "GlobalMaxPool");
+    bool global = !strncmp(n->op_type, "Global", 6);
+    bool with_pad = gr_node_get_int(n, "count_include_pad", 0);
+    struct gr_window w;
+    struct dnn *d = NULL;
+    if (c->in[0].dtype != GR_F32 || x->rank < 3 || x->rank > 5 || c->n_acts || c->add ||
+        !gr_shape_count(y) || !gr_shape_count(x))
+        return refuse(err, "only fp32 pictures");
+    if (n->n_out > 1 && n->out[1] >= 0)
+        return refuse(err, "positions of the largest");
+    struct dnn_pool p = {.n_spatial = x->rank - 2, .n = x->dim[0], .c = x->dim[1]};
+    for (int i = 0; i < p.n_spatial; i++)
+        p.kernel[i] = global ? x->dim[2 + i] : gr_node_get_ints(n, "kernel_shape", (size_t)i, 1);
+    gr_window_read(n, x, y, p.kernel, &w);
+    for (int i = 0; i < p.n_spatial; i++) {
+        int64_t span = (p.kernel[i] - 1) * w.dilation[i] + 1;
+        p.in[i] = w.in[i];
+        p.out[i] = w.out[i];
+        p.stride[i] = w.stride[i];
+        p.dilation[i] = w.dilation[i];
+        p.pad_l[i] = w.pad_l[i];
+        p.pad_r[i] = w.pad_r[i];
+        /* A window that sees only padding, or counts pixels beyond it, means something else. */
+        if (w.pad_l[i] >= span || w.pad_r[i] >= span ||
+            (with_pad && gr_node_get_int(n, "ceil_mode", 0) &&
+             w.pad_r[i] > gr_node_get_ints(n, "pads", (size_t)(p.n_spatial + i), 0)))
+            return refuse(err, "windows beyond the padding");
+    }
+    p.kind = max ? DNN_POOL_MAX : with_pad ? DNN_POOL_AVG_WITH_PAD : DNN_POOL_AVG;
+    p.layout = (struct gr_layout){c->layout[0].dtype, true};
+    enum graft_status s = dnn_pool_new(&p, &d, err);
+    if (s)
+        return s;
+    k->in[0] = k->out[0] = p.layout;
+    k->state = d;
+    k->impl = dnn_get_impl(d);
+    k->scratch_size = dnn_get_scratch_size(d);
+    return GRAFT_OK;
+}
+
+static const char *const ops[] = {"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool",
+                                  NULL};
+const struct gr_kernel gr_kernel_pool = {"pool",     ops,         pool_plan, dnn_bind,
+                                         dnn_unbind, dnn_forward, dnn_unplan};

@@ -1,0 +1,136 @@
+/* How are softmax and layer normalisation computed fast? */
+#include "base/mem.h"
+#include "cpu/kernels.h"
+#include "cpu/vec.h"
+#include <math.h>
+
+struct rows {
+    enum { SOFTMAX, LOG_SOFTMAX, LAYER_NORM } kind;
+    int64_t n, width;
+    enum gr_dtype in, out;
+    float eps;
+    int bias; /* input, or 0 */
+};
+
+static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
+                                   struct graft_error *err)
+{
+    const struct gr_node *n = c->node;
+    const struct gr_shape *x = &c->in[0].shape;
+    bool norm = gr_node_is(n, "LayerNormalization"), flat = !norm && n->opset < 13;
+    int axis = gr_axis(gr_node_get_int(n, "axis", flat ? 1 : -1), x->rank);
+    if (c->in[0].dtype != GR_F32 || c->add || c->n_acts || axis < 0 || !gr_shape_count(x) ||
+        (!norm && !flat && gr_shape_count_range(x, axis + 1, x->rank) != 1))
+        return gr_error(err, GRAFT_E_UNSUPPORTED, "not over whole rows");
+    for (int i = 1; i < n->n_out; i++)
+        if (n->out[i] >= 0)
+            return gr_error(err, GRAFT_E_UNSUPPORTED, "statistics are wanted");
+    int64_t width = gr_shape_count_range(x, axis, x->rank);
+    for (int i = 1; i < c->n_in; i++)
+        if (c->in[i].dtype && gr_shape_count(&c->in[i].shape) != width)
+            return gr_error(err, GRAFT_E_UNSUPPORTED, "scale is repeated");
+    struct rows *r = gr_alloc(sizeof *r);
+    if (!r)
+        return gr_error_nomem(err);
+    *r = (struct rows){norm ? LAYER_NORM : gr_node_is(n, "Softmax") ? SOFTMAX : LOG_SOFTMAX,
+                       gr_shape_count(x) / width,
+                       width,
+                       c->layout[0].dtype,
+                       c->f32_out || !norm ? GR_F32 : c->layout[0].dtype,
+                       gr_node_get_float(n, "epsilon", 1e-5f),
+                       norm && n->n_in > 2 && n->in[2] >= 0 ? 2 : 0};
+    k->in[0] = (struct gr_layout){r->in, false};
+    for (int i = 1; i <= 2 && i < c->n_in; i++)
+        k->in[i].dtype = norm && c->in[i].dtype ? GR_F32 : GR_UNKNOWN;
+    k->out[0] = (struct gr_layout){r->out, false};
+    k->place = r->in == r->out ? 0 : -1;
+    k->state = r;
+    k->impl = "rows";
+    return GRAFT_OK;
+}
+
+static void soft_row(const struct rows *r, const void *x, void *y, int64_t at)
+{
+    float v[VEC_ROW], top = -INFINITY;
+    double sum = 0;
+    for (int64_t i = 0; i < r->width; i += VEC_ROW) {
+        int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
+        vec_load(r->in, v, x, at + i, 1, n);
+        for (int k = 0; k < n; k++)
+            top = v[k] > top || v[k] != v[k] ? v[k] : top;
+    }
+    for (int64_t i = 0; i < r->width; i += VEC_ROW) {
+        int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
+        vec_load(r->in, v, x, at + i, 1, n);
+        sum += vec_exp_sum(v, top, n);
+    }
+    float shift = top + (r->kind == LOG_SOFTMAX ? (float)log(sum) : 0);
+    struct gr_act scale = {GR_ACT_LINEAR, (float)(1 / sum), 0};
+    for (int64_t i = 0; i < r->width; i += VEC_ROW) {
+        int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
+        vec_load(r->in, v, x, at + i, 1, n);
+        if (r->kind == SOFTMAX) {
+            vec_exp_sum(v, shift, n);
+            vec_act(&scale, v, n);
+        } else {
+            for (int k = 0; k < n; k++)
+                v[k] -= shift;
+        }
+        vec_store(r->out, y, at + i, v, n);
+    }
+}
+
+static void norm_row(const struct rows *r, const void *x, const float *w, const float *b, void *y,
+                     int64_t at)
+{
+    float v[VEC_ROW];
+    double mean = 0, var = 0;
+    for (int64_t i = 0; i < r->width; i += VEC_ROW) {
+        int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
+        vec_load(r->in, v, x, at + i, 1, n);
+        for (int k = 0; k < n; k++)
+            mean += v[k];
+    }
+    mean /= (double)r->width;
+    for (int64_t i = 0; i < r->width; i += VEC_ROW) {
+        int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
+        vec_load(r->in, v, x, at + i, 1, n);
+        for (int k = 0; k < n; k++)
+            var += (v[k] - mean) * (v[k] - mean);
+    }
+    double scale = 1 / sqrt(var / (double)r->width + r->eps);
+    struct gr_act act = {GR_ACT_LINEAR, (float)scale, (float)(-mean * scale)};
+    for (int64_t i = 0; i < r->width; i += VEC_ROW) {
+        int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
+        vec_load(r->in, v, x, at + i, 1, n);
+        vec_act(&act, v, n);
+        vec_binary(VEC_MUL, v, w + i, n);
+        if (b)
+            vec_binary(VEC_ADD, v, b + i, n);
+        vec_store(r->out, y, at + i, v, n);
+    }
+}
+
+static enum graft_status rows_forward(const void *state, void *bound, const void *const *in,
+                                      void *const *out, void *scratch, struct graft_error *err)
+{
+    const struct rows *r = state;
+    (void)bound;
+    (void)scratch;
+    (void)err;
+#pragma omp parallel for if (r->n * r->width >= 1 << 13) schedule(static)
+    for (int64_t i = 0; i < r->n; i++) {
+        if (r->kind == LAYER_NORM)
+            norm_row(r, in[0], in[1], r->bias ? in[r->bias] : NULL, out[0], i * r->width);
+        else
+            soft_row(r, in[0], out[0], i * r->width);
+    }
+    return GRAFT_OK;
+}
+
+static const char *const ops[] = {"Softmax", "LogSoftmax", "LayerNormalization", NULL};
+const struct gr_kernel gr_kernel_rows = {.name = "rows",
+                                         .ops = ops,
+                                         .plan = rows_plan,
+                                         .forward = rows_forward,
+                                         .unplan = gr_free};

@@ -1,0 +1,16 @@
+/* The kernels, for the table; and what several of them share. */
+#ifndef GR_CPU_KERNELS_H
+#define GR_CPU_KERNELS_H
+
+#include "core/kernel.h"
+
+extern const struct gr_kernel gr_kernel_conv, gr_kernel_gemm, gr_kernel_matmul, gr_kernel_pool,
+    gr_kernel_mean, gr_kernel_eltwise, gr_kernel_rows, gr_kernel_move;
+
+/* Constant `t` as aligned fp32; NULL is GRAFT_E_UNSUPPORTED. */
+enum graft_status gr_const_f32(const struct gr_tensor *t, struct gr_tensor *out,
+                               struct graft_error *err);
+/* Where the case has a residual: wanted like output 0, in whose memory it must lie. */
+void gr_choose_tail(const struct gr_case *c, struct gr_choice *k);
+
+#endif

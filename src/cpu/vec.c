@@ -1,0 +1,186 @@
+/* How are short rows of floats computed? */
+#include "cpu/vec.h"
+#include <math.h>
+
+/* Sanitizers do not get along with the resolvers behind target_clones. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) &&                  \
+    !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define CLONES
+#endif
+
+static inline uint32_t bits_of(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+
+static inline float float_of(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+/* exp with an error of about one unit in the last place; 0 and infinity beyond the range. */
+static inline float exp_of(float x)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    x = x > 100.0f ? 100.0f : x;
+    x = x < -110.0f ? -110.0f : x;
+    float t = x * 1.44269504f + magic, n = t - magic;
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    int32_t i = (int32_t)(bits_of(t) - bits_of(magic)), half = i >> 1;
+    return p * float_of((uint32_t)(half + 127) << 23) * float_of((uint32_t)(i - half + 127) << 23);
+}
+
+static inline float clip_of(float x, float lo, float hi)
+{
+    x = x < lo ? lo : x;
+    return x > hi ? hi : x;
+}
+
+static inline float tanh_of(float x)
+{
+    float a = x < 0 ? -x : x, e = exp_of(-2 * a), x2 = x * x;
+    float big = (1 - e) / (1 + e); /* loses digits near 0 */
+    float small = a * (1 + x2 * (-1.0f / 3 + x2 * (2.0f / 15 - x2 * (17.0f / 315))));
+    float y = a < 0.15f ? small : big;
+    return x < 0 ? -y : y;
+}
+
+/* Abramowitz and Stegun 7.1.26, absolute error 1.5e-7. */
+static inline float erf_of(float x)
+{
+    float a = x < 0 ? -x : x, t = 1 / (1 + 0.3275911f * a);
+    float p = 1.061405429f;
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    float y = 1 - p * t * exp_of(-a * a);
+    return x < 0 ? -y : y;
+}
+
+CLONES void vec_load(enum gr_dtype t, float *restrict y, const void *x, int64_t offset,
+                     int64_t stride, int n)
+{
+    const uint16_t *h = (const uint16_t *)x + (t == GR_BF16 ? offset : 0);
+    const float *f = (const float *)x + (t == GR_BF16 ? 0 : offset);
+    if (t == GR_BF16 && stride == 1)
+        for (int i = 0; i < n; i++)
+            y[i] = float_of((uint32_t)h[i] << 16);
+    else if (t == GR_BF16)
+        for (int i = 0; i < n; i++)
+            y[i] = float_of((uint32_t)h[i * stride] << 16);
+    else if (stride == 1)
+        memcpy(y, f, (size_t)n * sizeof *y);
+    else
+        for (int i = 0; i < n; i++)
+            y[i] = f[i * stride];
+}
+
+CLONES void vec_store(enum gr_dtype t, void *y, int64_t offset, const float *restrict x, int n)
+{
+    if (t != GR_BF16) {
+        memcpy((float *)y + offset, x, (size_t)n * sizeof *x);
+        return;
+    }
+    uint16_t *restrict h = (uint16_t *)y + offset;
+    for (int i = 0; i < n; i++) {
+        uint32_t u = bits_of(x[i]), r = (u + 0x7fffu + (u >> 16 & 1)) >> 16;
+        h[i] = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40 : r);
+    }
+}
+
+#define EACH(expr)                                                                                 \
+    for (int i = 0; i < n; i++)                                                                    \
+        y[i] = (expr);                                                                             \
+    break
+
+CLONES void vec_binary(enum vec_op op, float *restrict y, const float *restrict x, int n)
+{
+    switch (op) {
+    case VEC_ADD:
+        EACH(y[i] + x[i]);
+    case VEC_SUB:
+        EACH(y[i] - x[i]);
+    case VEC_MUL:
+        EACH(y[i] * x[i]);
+    case VEC_DIV:
+        EACH(y[i] / x[i]);
+    case VEC_MIN:
+        EACH(y[i] < x[i] || y[i] != y[i] ? y[i] : x[i]);
+    case VEC_MAX:
+        EACH(y[i] > x[i] || y[i] != y[i] ? y[i] : x[i]);
+    case VEC_POW:
+        EACH(powf(y[i], x[i]));
+    case VEC_PRELU:
+        EACH(y[i] < 0 ? y[i] * x[i] : y[i]);
+    }
+}
+
+CLONES void vec_act(const struct gr_act *act, float *restrict y, int n)
+{
+    float a = act->a, b = act->b;
+    switch (act->kind) {
+    case GR_ACT_CLIP:
+        EACH(clip_of(y[i], a, b));
+    case GR_ACT_LEAKY:
+        EACH(y[i] < 0 ? a * y[i] : y[i]);
+    case GR_ACT_LINEAR:
+        EACH(a * y[i] + b);
+    case GR_ACT_SIGMOID:
+        EACH(1 / (1 + exp_of(-y[i])));
+    case GR_ACT_SWISH:
+        EACH(y[i] / (1 + exp_of(-a * y[i])));
+    case GR_ACT_TANH:
+        EACH(tanh_of(y[i]));
+    case GR_ACT_HARD_SWISH:
+        EACH(y[i] * clip_of(y[i] + 3, 0, 6) * (1.0f / 6));
+    case GR_ACT_HARD_SIGMOID:
+        EACH(clip_of(a * y[i] + b, 0, 1));
+    case GR_ACT_ELU:
+        EACH(y[i] < 0 ? a * (exp_of(y[i]) - 1) : y[i]);
+    case GR_ACT_GELU:
+        EACH(0.5f * y[i] * (1 + erf_of(y[i] * 0.70710678f)));
+    case GR_ACT_GELU_TANH:
+        EACH(0.5f * y[i] *
+             (1 + tanh_of(0.7978845608f * (y[i] + 0.044715f * y[i] * y[i] * y[i]))));
+    case GR_ACT_SOFTPLUS:
+        EACH(y[i] > 0 ? y[i] + log1pf(expf(-y[i])) : log1pf(expf(y[i])));
+    case GR_ACT_MISH:
+        for (int i = 0; i < n; i++) {
+            float e = exp_of(y[i] > 20 ? 20 : y[i]), q = e * (e + 2);
+            y[i] *= q / (q + 2);
+        }
+        break;
+    case GR_ACT_EXP:
+        EACH(exp_of(y[i]));
+    case GR_ACT_SQRT:
+        EACH(sqrtf(y[i]));
+    case GR_ACT_ABS:
+        EACH(y[i] < 0 ? -y[i] : y[i]);
+    case GR_N_ACTS:
+        break;
+    }
+}
+
+CLONES float vec_exp_sum(float *restrict y, float shift, int n)
+{
+    float sum = 0;
+    for (int i = 0; i < n; i++)
+        y[i] = exp_of(y[i] - shift);
+    for (int i = 0; i < n; i++)
+        sum += y[i];
+    return sum;
+}

@@ -1,0 +1,20 @@
+/* Loops over short rows of floats, compiled for several processors. */
+#ifndef GR_CPU_VEC_H
+#define GR_CPU_VEC_H
+
+#include "core/kernel.h"
+
+enum { VEC_ROW = 1024 }; /* rows in buffers are at most this long */
+
+enum vec_op { VEC_ADD, VEC_SUB, VEC_MUL, VEC_DIV, VEC_MIN, VEC_MAX, VEC_POW, VEC_PRELU };
+
+/* y[i] = x[i * stride] as fp32; x is F32 or BF16. */
+void vec_load(enum gr_dtype t, float *y, const void *x, int64_t offset, int64_t stride, int n);
+void vec_store(enum gr_dtype t, void *y, int64_t offset, const float *x, int n);
+/* y = y op x, elementwise. */
+void vec_binary(enum vec_op op, float *y, const float *x, int n);
+void vec_act(const struct gr_act *act, float *y, int n);
+/* y = exp(y - shift), and their sum. */
+float vec_exp_sum(float *y, float shift, int n);
+
+#endif

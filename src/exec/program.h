@@ -1,0 +1,70 @@
+/* What a plan is made from: a private list of steps that the passes rewrite. */
+#ifndef GR_EXEC_PROGRAM_H
+#define GR_EXEC_PROGRAM_H
+
+#include "core/infer.h"
+#include "core/kernel.h"
+#include "exec/plan.h"
+
+struct program_value {
+    const char *name;
+    struct gr_type type;
+    struct gr_tensor konst; /* buf != NULL: known before running */
+    /* Set by program_count: */
+    int n_uses;   /* by steps and as outputs of the plan */
+    int maker;    /* the step that makes it, or -1 */
+    int last_use; /* the last step that reads it, -1 for none, INT_MAX for an output */
+};
+
+/* acts(node(in...) + residual); a dead step is skipped. */
+struct program_step {
+    struct gr_node node; /* lists and attributes lie in the program's arena or the graph's */
+    int residual;        /* value, or -1 */
+    int n_acts;
+    struct gr_act acts[GR_MAX_ACTS];
+    const char *fused; /* names of operators taken in */
+    bool dead;
+};
+
+struct program {
+    struct gr_arena arena;
+    struct program_value *values;
+    size_t n_values, cap_values;
+    struct program_step *steps;
+    size_t n_steps;
+    size_t n_inputs, n_outputs;
+    int *inputs, *outputs;
+};
+
+/* The steps that `outputs` depend on; what is constant or changes nothing is left out, except
+   `verbatim`. */
+enum graft_status program_init(struct program *p, const struct gr_graph *g,
+                               const struct gr_inferred *types, size_t n_outputs,
+                               const int *outputs, bool verbatim, struct graft_error *err);
+void program_clear(struct program *p);
+/* Counts uses anew and drops steps whose outputs nobody uses. */
+void program_count(struct program *p);
+
+/* For passes. A new constant; takes the tensor over, also on failure. */
+enum graft_status program_add_const(struct program *p, struct gr_tensor *t, int *value,
+                                    struct graft_error *err);
+/* The step that makes v, if v is used once and the step is none that was changed by `acts` or a
+   residual; else NULL. */
+struct program_step *program_sole_maker(struct program *p, int v);
+enum graft_status program_note_fused(struct program *p, struct program_step *s, const char *op,
+                                     struct graft_error *err);
+static inline const struct gr_tensor *program_const(const struct program *p, int v)
+{
+    return v >= 0 && p->values[v].konst.buf ? &p->values[v].konst : NULL;
+}
+
+/* The passes. */
+enum graft_status pass_fold(struct program *p, struct graft_error *err);
+enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *err);
+
+/* Operators that only passes make: with a meaning, but in no file. */
+extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle;
+/* Any operator, by its double reference. */
+extern const struct gr_kernel gr_kernel_reference;
+
+#endif
