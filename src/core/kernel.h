@@ -14,19 +14,19 @@ struct gr_layout {
 
 /* Elementwise functions that can follow another operator in one step. */
 enum gr_act_kind {
-    GR_ACT_CLIP,         /* min(max(x, a), b) */
-    GR_ACT_LEAKY,        /* x < 0 ? a x : x */
-    GR_ACT_LINEAR,       /* a x + b */
-    GR_ACT_SIGMOID,      /* 1 / (1 + exp(-x)) */
-    GR_ACT_SWISH,        /* x / (1 + exp(-a x)) */
+    GR_ACT_CLIP,    /* min(max(x, a), b) */
+    GR_ACT_LEAKY,   /* x < 0 ? a x : x */
+    GR_ACT_LINEAR,  /* a x + b */
+    GR_ACT_SIGMOID, /* 1 / (1 + exp(-x)) */
+    GR_ACT_SWISH,   /* x / (1 + exp(-a x)) */
     GR_ACT_TANH,
     GR_ACT_HARD_SWISH,   /* x min(max(x + 3, 0), 6) / 6 */
     GR_ACT_HARD_SIGMOID, /* min(max(a x + b, 0), 1) */
     GR_ACT_ELU,          /* x < 0 ? a (exp(x) - 1) : x */
     GR_ACT_GELU,         /* x (1 + erf(x / sqrt 2)) / 2 */
     GR_ACT_GELU_TANH,
-    GR_ACT_SOFTPLUS,     /* log(1 + exp(x)) */
-    GR_ACT_MISH,         /* x tanh(softplus(x)) */
+    GR_ACT_SOFTPLUS, /* log(1 + exp(x)) */
+    GR_ACT_MISH,     /* x tanh(softplus(x)) */
     GR_ACT_EXP,
     GR_ACT_SQRT,
     GR_ACT_ABS,
@@ -43,13 +43,13 @@ enum { GR_MAX_ACTS = 4 };
 /* What is to be computed: acts(node(in...) + residual). */
 struct gr_case {
     const struct gr_node *node;
-    int n_in, n_out;       /* n_in: the node's inputs, and one more for the residual if `add` */
+    int n_in, n_out; /* n_in: the node's inputs, and one more for the residual if `add` */
     const struct gr_type *in, *out;
     const struct gr_tensor *const *konst; /* inputs known before running, else NULL */
     const struct gr_layout *layout;       /* in which each input arrives */
-    bool bf16;    /* multiply in bf16; else everything in fp32 */
-    bool f32_out; /* output 0 leaves the plan: fp32 is wanted */
-    bool add;     /* the last input, of the output's shape, is added to output 0 */
+    bool bf16;                            /* multiply in bf16; else everything in fp32 */
+    bool f32_out;                         /* output 0 leaves the plan: fp32 is wanted */
+    bool add; /* the last input, of the output's shape, is added to output 0 */
     int n_acts;
     struct gr_act acts[GR_MAX_ACTS];
 };
@@ -61,7 +61,7 @@ struct gr_choice {
     void *state;                /* immutable after planning; shared by threads */
     const char *impl;           /* shown to the person; lives as long as state */
     size_t scratch_size, weights_size;
-    int place;      /* input whose memory output 0 may take over, or -1 */
+    int place;       /* input whose memory output 0 may take over, or -1 */
     bool must_place; /* output 0 must lie there: the input is updated */
 };
 

@@ -5,7 +5,8 @@ void gr_window_read(const struct gr_node *node, const struct gr_shape *x, const 
                     const int64_t *kernel, struct gr_window *w)
 {
     const struct gr_attr *mode = gr_node_find_attr(node, "auto_pad");
-    bool same = mode && !strncmp(mode->s, "SAME", 4), lower = same && !strcmp(mode->s, "SAME_LOWER");
+    bool same = mode && !strncmp(mode->s, "SAME", 4),
+         lower = same && !strcmp(mode->s, "SAME_LOWER");
     bool valid = mode && !strcmp(mode->s, "VALID");
     *w = (struct gr_window){.n = x->rank - 2};
     for (int i = 0; i < w->n; i++) {

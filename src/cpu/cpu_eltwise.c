@@ -96,10 +96,17 @@ static bool find_op(const struct gr_node *n, enum vec_op *op)
     static const struct {
         const char *name;
         enum vec_op op;
-    } table[] = {{"Add", VEC_ADD}, {"Sub", VEC_SUB},   {"Mul", VEC_MUL},
-                 {"Div", VEC_DIV}, {"Sum", VEC_ADD},   {"Min", VEC_MIN},
-                 {"Max", VEC_MAX}, {"Pow", VEC_POW},   {"PRelu", VEC_PRELU},
-                 {"Identity", VEC_ADD}, {"BatchNormalization", VEC_MUL}};
+    } table[] = {{"Add", VEC_ADD},
+                 {"Sub", VEC_SUB},
+                 {"Mul", VEC_MUL},
+                 {"Div", VEC_DIV},
+                 {"Sum", VEC_ADD},
+                 {"Min", VEC_MIN},
+                 {"Max", VEC_MAX},
+                 {"Pow", VEC_POW},
+                 {"PRelu", VEC_PRELU},
+                 {"Identity", VEC_ADD},
+                 {"BatchNormalization", VEC_MUL}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (!strcmp(n->op_type, table[i].name)) {
             *op = table[i].op;
@@ -222,8 +229,18 @@ static enum graft_status eltwise_forward(const void *state, void *bound, const v
     return GRAFT_OK;
 }
 
-static const char *const ops[] = {"Add", "Sub",   "Mul",      "Div", "Sum", "Min", "Max",
-                                  "Pow", "PRelu", "Identity", "BatchNormalization", NULL};
+static const char *const ops[] = {"Add",
+                                  "Sub",
+                                  "Mul",
+                                  "Div",
+                                  "Sum",
+                                  "Min",
+                                  "Max",
+                                  "Pow",
+                                  "PRelu",
+                                  "Identity",
+                                  "BatchNormalization",
+                                  NULL};
 const struct gr_kernel gr_kernel_eltwise = {
     .name = "elementwise",
     .ops = ops,

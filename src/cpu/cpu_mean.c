@@ -105,8 +105,5 @@ static enum graft_status mean_forward(const void *state, void *bound, const void
 }
 
 static const char *const ops[] = {"GlobalAveragePool", "ReduceMean", NULL};
-const struct gr_kernel gr_kernel_mean = {.name = "mean",
-                                         .ops = ops,
-                                         .plan = mean_plan,
-                                         .forward = mean_forward,
-                                         .unplan = gr_free};
+const struct gr_kernel gr_kernel_mean = {
+    .name = "mean", .ops = ops, .plan = mean_plan, .forward = mean_forward, .unplan = gr_free};

@@ -119,10 +119,7 @@ static enum graft_status slice(const struct gr_case *c, struct gr_choice *k, str
         return refuse(err, "no bounds");
     n = t[1] ? gr_tensor_count(t[1]) : (int64_t)starts->n;
     for (int64_t i = 0; i < n; i++) {
-        int axis = gr_axis(t[3]   ? int_at(t[3], i)
-                           : axes ? axes->ints[i]
-                                  : i,
-                           xs->rank);
+        int axis = gr_axis(t[3] ? int_at(t[3], i) : axes ? axes->ints[i] : i, xs->rank);
         int64_t step = t[4] ? int_at(t[4], i) : 1, d = axis < 0 ? 0 : xs->dim[axis];
         int64_t start = t[1] ? int_at(t[1], i) : starts->ints[i];
         if (axis < 0 || !step || step < -GR_MAX_COUNT || step > GR_MAX_COUNT)
@@ -181,8 +178,7 @@ static enum graft_status pad(const struct gr_case *c, struct gr_choice *k, struc
     int64_t x_at = 0, y_at = 0, dim[GR_MAX_RANK];
     double value = gr_node_get_float(c->node, "value", 0);
     if ((mode && strcmp(mode->s, "constant")) || (!t && !pads) ||
-        (c->n_in > 2 && c->in[2].dtype && !c->konst[2]) ||
-        (c->n_in > 3 && c->in[3].dtype))
+        (c->n_in > 2 && c->in[2].dtype && !c->konst[2]) || (c->n_in > 3 && c->in[3].dtype))
         return refuse(err, "not constant padding");
     if (c->n_in > 2 && c->konst[2] && gr_tensor_count(c->konst[2]) == 1)
         value = gr_load_f64(c->konst[2]->dtype, c->konst[2]->data, 0);
@@ -293,8 +289,5 @@ static enum graft_status move_forward(const void *state, void *bound, const void
 
 static const char *const ops[] = {"Concat", "Split", "Slice",          "Transpose",
                                   "Expand", "Pad",   "ChannelShuffle", NULL};
-const struct gr_kernel gr_kernel_move = {.name = "move",
-                                         .ops = ops,
-                                         .plan = move_plan,
-                                         .forward = move_forward,
-                                         .unplan = move_unplan};
+const struct gr_kernel gr_kernel_move = {
+    .name = "move", .ops = ops, .plan = move_plan, .forward = move_forward, .unplan = move_unplan};

@@ -46,8 +46,8 @@ static enum graft_status reorder_plan(const struct gr_case *c, struct gr_choice 
         r->count = gr_shape_count(x);
         k->impl = "convert";
     } else {
-        s = gr_error(err, GRAFT_E_UNSUPPORTED, "cannot convert %s to %s",
-                     gr_dtype_name(from.dtype), gr_dtype_name(to.dtype));
+        s = gr_error(err, GRAFT_E_UNSUPPORTED, "cannot convert %s to %s", gr_dtype_name(from.dtype),
+                     gr_dtype_name(to.dtype));
     }
     k->state = r;
     if (s)
@@ -74,5 +74,5 @@ static enum graft_status reorder_forward(const void *state, void *bound, const v
     return GRAFT_OK;
 }
 
-const struct gr_kernel gr_kernel_reorder = {"reorder",  NULL,            reorder_plan,  reorder_bind,
-                                            dnn_unbind, reorder_forward, reorder_unplan};
+const struct gr_kernel gr_kernel_reorder = {
+    "reorder", NULL, reorder_plan, reorder_bind, dnn_unbind, reorder_forward, reorder_unplan};

@@ -32,7 +32,9 @@ static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
     struct rows *r = gr_alloc(sizeof *r);
     if (!r)
         return gr_error_nomem(err);
-    *r = (struct rows){norm ? LAYER_NORM : gr_node_is(n, "Softmax") ? SOFTMAX : LOG_SOFTMAX,
+    *r = (struct rows){norm                       ? LAYER_NORM
+                       : gr_node_is(n, "Softmax") ? SOFTMAX
+                                                  : LOG_SOFTMAX,
                        gr_shape_count(x) / width,
                        width,
                        c->layout[0].dtype,
@@ -129,8 +131,5 @@ static enum graft_status rows_forward(const void *state, void *bound, const void
 }
 
 static const char *const ops[] = {"Softmax", "LogSoftmax", "LayerNormalization", NULL};
-const struct gr_kernel gr_kernel_rows = {.name = "rows",
-                                         .ops = ops,
-                                         .plan = rows_plan,
-                                         .forward = rows_forward,
-                                         .unplan = gr_free};
+const struct gr_kernel gr_kernel_rows = {
+    .name = "rows", .ops = ops, .plan = rows_plan, .forward = rows_forward, .unplan = gr_free};

@@ -143,15 +143,21 @@ struct dnn_operand dnn_operand_of(const struct gr_shape *shape, struct gr_layout
 static void append_act(dnnl_post_ops_t po, const struct gr_act *a)
 {
     static const dnnl_alg_kind_t alg[GR_N_ACTS] = {
-        [GR_ACT_CLIP] = dnnl_eltwise_clip,         [GR_ACT_LEAKY] = dnnl_eltwise_relu,
-        [GR_ACT_LINEAR] = dnnl_eltwise_linear,     [GR_ACT_SIGMOID] = dnnl_eltwise_logistic,
-        [GR_ACT_SWISH] = dnnl_eltwise_swish,       [GR_ACT_TANH] = dnnl_eltwise_tanh,
+        [GR_ACT_CLIP] = dnnl_eltwise_clip,
+        [GR_ACT_LEAKY] = dnnl_eltwise_relu,
+        [GR_ACT_LINEAR] = dnnl_eltwise_linear,
+        [GR_ACT_SIGMOID] = dnnl_eltwise_logistic,
+        [GR_ACT_SWISH] = dnnl_eltwise_swish,
+        [GR_ACT_TANH] = dnnl_eltwise_tanh,
         [GR_ACT_HARD_SWISH] = dnnl_eltwise_hardswish,
         [GR_ACT_HARD_SIGMOID] = dnnl_eltwise_linear,
-        [GR_ACT_ELU] = dnnl_eltwise_elu,           [GR_ACT_GELU] = dnnl_eltwise_gelu_erf,
+        [GR_ACT_ELU] = dnnl_eltwise_elu,
+        [GR_ACT_GELU] = dnnl_eltwise_gelu_erf,
         [GR_ACT_GELU_TANH] = dnnl_eltwise_gelu_tanh,
-        [GR_ACT_SOFTPLUS] = dnnl_eltwise_soft_relu,[GR_ACT_MISH] = dnnl_eltwise_mish,
-        [GR_ACT_EXP] = dnnl_eltwise_exp,           [GR_ACT_SQRT] = dnnl_eltwise_sqrt,
+        [GR_ACT_SOFTPLUS] = dnnl_eltwise_soft_relu,
+        [GR_ACT_MISH] = dnnl_eltwise_mish,
+        [GR_ACT_EXP] = dnnl_eltwise_exp,
+        [GR_ACT_SQRT] = dnnl_eltwise_sqrt,
         [GR_ACT_ABS] = dnnl_eltwise_abs,
     };
     if (a->kind == GR_ACT_CLIP && a->a == 0 && isinf(a->b)) {
@@ -267,7 +273,8 @@ enum graft_status dnn_conv_new(const struct dnn_conv *c, struct dnn **out, struc
     struct dnn *d = NULL;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    struct gr_shape src = {2 + c->n_spatial, {c->n, c->ic}}, dst = {2 + c->n_spatial, {c->n, c->oc}};
+    struct gr_shape src = {2 + c->n_spatial, {c->n, c->ic}},
+                    dst = {2 + c->n_spatial, {c->n, c->oc}};
     struct dnn_operand w = {.dtype = GR_F32};
     int64_t dilates[3];
     enum graft_status r = open_new(&d, err);

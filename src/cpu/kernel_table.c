@@ -2,5 +2,6 @@
 #include "cpu/kernels.h"
 
 const struct gr_kernel *const gr_kernel_table[] = {
-    &gr_kernel_conv, &gr_kernel_gemm,    &gr_kernel_matmul, &gr_kernel_mean, &gr_kernel_pool,
-    &gr_kernel_rows, &gr_kernel_eltwise, &gr_kernel_move,   NULL};
+    &gr_kernel_conv,    &gr_kernel_gemm, &gr_kernel_matmul,
+    &gr_kernel_mean,    &gr_kernel_pool, &gr_kernel_rows,
+    &gr_kernel_eltwise, &gr_kernel_move, NULL};

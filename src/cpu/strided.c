@@ -10,10 +10,8 @@ void strided_init(struct strided *s, int rank, const int64_t *dim, const int64_t
                   size_t elem_size)
 {
     int order[STRIDED_MAX_RANK], n = 0;
-    *s = (struct strided){.src_offset = src_offset,
-                          .dst_offset = dst_offset,
-                          .count = 1,
-                          .elem_size = elem_size};
+    *s = (struct strided){
+        .src_offset = src_offset, .dst_offset = dst_offset, .count = 1, .elem_size = elem_size};
     for (int i = 0; i < rank; i++) {
         s->count *= dim[i];
         if (dim[i] == 1)

@@ -154,8 +154,7 @@ CLONES void vec_act(const struct gr_act *act, float *restrict y, int n)
     case GR_ACT_GELU:
         EACH(0.5f * y[i] * (1 + erf_of(y[i] * 0.70710678f)));
     case GR_ACT_GELU_TANH:
-        EACH(0.5f * y[i] *
-             (1 + tanh_of(0.7978845608f * (y[i] + 0.044715f * y[i] * y[i] * y[i]))));
+        EACH(0.5f * y[i] * (1 + tanh_of(0.7978845608f * (y[i] + 0.044715f * y[i] * y[i] * y[i]))));
     case GR_ACT_SOFTPLUS:
         EACH(y[i] > 0 ? y[i] + log1pf(expf(-y[i])) : log1pf(expf(y[i])));
     case GR_ACT_MISH:

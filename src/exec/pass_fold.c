@@ -260,10 +260,10 @@ static enum graft_status fold_pad(struct program *p, struct program_step *st,
         int64_t total = win.pad_l[i] + win.pad_r[i]; /* same whatever the left is */
         pads[i] = old.pad_l[i] + before[i];
         pads[win.n + i] = total > pads[i] ? total - pads[i] : 0;
-        if (pool && (gr_node_get_int(n, "ceil_mode", 0) ||
-                     (!gr_node_get_int(n, "count_include_pad", 0) &&
-                      (old.pad_l[i] || old.pad_r[i] > 0)) ||
-                     pads[i] >= kernel[i] || pads[win.n + i] >= kernel[i]))
+        if (pool &&
+            (gr_node_get_int(n, "ceil_mode", 0) ||
+             (!gr_node_get_int(n, "count_include_pad", 0) && (old.pad_l[i] || old.pad_r[i] > 0)) ||
+             pads[i] >= kernel[i] || pads[win.n + i] >= kernel[i]))
             return GRAFT_OK;
     }
     enum graft_status s = set_pads(p, n, win.n, pads, pool, err);

@@ -126,7 +126,7 @@ static enum graft_status fuse_swish(struct program *p, struct program_step *s,
             continue;
         struct program_step *m = &p->steps[p->values[v].maker];
         struct gr_act a = m->acts[0];
-        bool hard = a.kind == GR_ACT_HARD_SIGMOID && fabsf(a.a * 6 - 1) < 1e-6f && a.b == 0.5f;
+        bool hard = a.kind == GR_ACT_HARD_SIGMOID && fabsf(a.a * 6 - 1) < 1e-5f && a.b == 0.5f;
         if (!is_lone_act(m) || m->node.in[0] != s->node.in[1 - k] ||
             !(hard || a.kind == GR_ACT_SIGMOID))
             continue;
@@ -141,10 +141,10 @@ static enum graft_status fuse_swish(struct program *p, struct program_step *s,
 
 static bool takes_acts(const struct gr_node *n)
 {
-    static const char *const ops[] = {"Conv", "ConvTranspose",      "Gemm",    "MatMul",
-                                      "Add",  "BatchNormalization", "Sub",     "Mul",
-                                      "Div",  "Identity",           "PRelu",   "Sum",
-                                      "Min",  "Max",                "Pow"};
+    static const char *const ops[] = {
+        "Conv", "ConvTranspose", "Gemm", "MatMul",   "Add",   "BatchNormalization",
+        "Sub",  "Mul",           "Div",  "Identity", "PRelu", "Sum",
+        "Min",  "Max",           "Pow"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (gr_node_is(n, ops[i]))
             return true;
@@ -249,10 +249,9 @@ static enum graft_status fuse_shuffle(struct program *p, struct program_step *s,
         if (mid->dim[i + 1] != x->dim[i])
             return GRAFT_OK;
     for (int i = 0; i < mid->rank; i++)
-        if (gr_node_get_ints(&t->node, "perm", (size_t)i, mid->rank - 1 - i) !=
-            (i == 1   ? 2
-             : i == 2 ? 1
-                      : i))
+        if (gr_node_get_ints(&t->node, "perm", (size_t)i, mid->rank - 1 - i) != (i == 1   ? 2
+                                                                                 : i == 2 ? 1
+                                                                                          : i))
             return GRAFT_OK;
     struct gr_attr *a = gr_arena_alloc(&p->arena, sizeof *a);
     if (!a)

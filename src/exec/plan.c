@@ -124,9 +124,10 @@ static enum graft_status add_reorder(struct planner *w, int value, int from,
     struct gr_type *t = &w->prog->values[value].type;
     const struct gr_tensor *none = NULL;
     struct gr_layout in = layout, out = wanted;
-    struct gr_case c = {.n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &layout};
+    struct gr_case c = {
+        .n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &layout};
     struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
-    struct plan_step *step;
+    struct plan_step *step = NULL;
     enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
     if (!s)
         s = add_step(w, &gr_kernel_reorder, &k, 1, 1, &step, err);
@@ -196,7 +197,7 @@ static enum graft_status get_place(struct planner *w, int value, struct gr_layou
     if (program_const(w->prog, value))
         return place_const(w, value, layout, slot, err);
     const struct place from = *find_place(w, value);
-    size_t size;
+    size_t size = 0;
     enum graft_status s = type_size(t, layout.dtype, &size, err);
     if (!s)
         s = add_slot(w, SLOT_WORK, 0, size, -1, slot, err);
@@ -259,9 +260,9 @@ static void fill_case(struct planner *w, const struct program_step *st, struct g
         int v = i < n->n_in ? n->in[i] : st->residual;
         w->types[i] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : w->prog->values[v].type;
         w->konst[i] = program_const(w->prog, v);
-        w->arrive[i] = v < 0          ? (struct gr_layout){GR_UNKNOWN, false}
+        w->arrive[i] = v < 0         ? (struct gr_layout){GR_UNKNOWN, false}
                        : w->konst[i] ? (struct gr_layout){w->types[i].dtype, false}
-                                      : find_place(w, v)->layout;
+                                     : find_place(w, v)->layout;
     }
     for (int i = 0; i < n->n_out; i++) {
         int v = n->out[i];
@@ -313,7 +314,7 @@ static enum graft_status place_outputs(struct planner *w, const struct program_s
     enum graft_status s = GRAFT_OK;
     for (int i = 0; !s && i < step->n_out; i++) {
         int v = st->node.out[i], slot = -1;
-        size_t size;
+        size_t size = 0;
         if (v < 0)
             continue;
         if (i == 0 && k->place >= 0 && (k->must_place || may_overwrite(w, step, k->place, at))) {
@@ -390,7 +391,7 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
     const struct gr_kernel *kernel = &gr_kernel_reference;
     struct gr_choice k;
     struct gr_case c;
-    struct plan_step *step;
+    struct plan_step *step = NULL;
     if (!w->reference && is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
         !program_const(w->prog, n->in[0]))
         return plan_view(w, n, err);
@@ -458,9 +459,9 @@ static enum graft_status plan_outputs(struct planner *w, struct graft_error *err
 {
     struct gr_plan *p = w->plan;
     for (size_t i = 0; i < p->n_outputs; i++) {
-        int v = w->prog->outputs[i], slot, out;
+        int v = w->prog->outputs[i], slot = -1, out = -1;
         struct gr_layout layout = {p->outputs[i].dtype, false};
-        size_t size;
+        size_t size = 0;
         enum graft_status s = type_size(&p->outputs[i], layout.dtype, &size, err);
         const struct place *at = find_place(w, v);
         if (!s && !at) /* a constant */
@@ -496,8 +497,8 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
     struct gr_plan *p = w->plan;
     for (size_t i = 0; i < p->n_inputs; i++) {
         struct gr_layout layout = {p->inputs[i].dtype, false};
-        size_t size;
-        int slot;
+        size_t size = 0;
+        int slot = -1;
         enum graft_status s = type_size(&p->inputs[i], layout.dtype, &size, err);
         if (!s)
             s = add_slot(w, SLOT_INPUT, (int)i, size, INT_MAX, &slot, err);
@@ -543,8 +544,7 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
             continue;
         s = plan_step(&w, i, err);
         if (s)
-            gr_error_in(err, s, "'%s' (%s)", prog->steps[i].node.name,
-                        prog->steps[i].node.op_type);
+            gr_error_in(err, s, "'%s' (%s)", prog->steps[i].node.name, prog->steps[i].node.op_type);
     }
     if (!s)
         s = plan_outputs(&w, err);
@@ -564,7 +564,7 @@ static enum graft_status choose_precision(enum gr_precision wanted, enum gr_prec
                                           struct graft_error *err)
 {
     *p = wanted != GR_PRECISION_AUTO ? wanted
-         : gr_cpu_has_fast_bf16()   ? GR_PRECISION_BF16
+         : gr_cpu_has_fast_bf16()    ? GR_PRECISION_BF16
                                      : GR_PRECISION_FP32;
     if (*p == GR_PRECISION_BF16 && !gr_cpu_has_bf16())
         return gr_error(err, GRAFT_E_UNSUPPORTED,
@@ -588,8 +588,7 @@ static enum graft_status read_input_types(const struct gr_graph *g, const struct
         if (!gr_dtype_size(types[i].dtype) || (!shapes && !v->has_shape) ||
             gr_shape_count(&types[i].shape) < 0)
             return gr_error(err, GRAFT_E_SHAPE, "input '%s' has no complete shape: %s %s", v->name,
-                            gr_dtype_name(types[i].dtype),
-                            gr_shape_print(&types[i].shape, text));
+                            gr_dtype_name(types[i].dtype), gr_shape_print(&types[i].shape, text));
     }
     return GRAFT_OK;
 }

@@ -93,8 +93,7 @@ static double apply(const struct gr_act *t, double x)
 }
 
 static enum graft_status reference_forward(const void *state, void *bound, const void *const *in,
-                                           void *const *out, void *scratch,
-                                           struct graft_error *err)
+                                           void *const *out, void *scratch, struct graft_error *err)
 {
     const struct reference *r = state;
     int n_in = r->n_in + r->add, n = n_in + r->n_out;
@@ -130,10 +129,8 @@ static enum graft_status reference_forward(const void *state, void *bound, const
     return GRAFT_OK;
 }
 
-const struct gr_kernel gr_kernel_reference = {.name = "reference",
-                                              .plan = reference_plan,
-                                              .forward = reference_forward,
-                                              .unplan = gr_free};
+const struct gr_kernel gr_kernel_reference = {
+    .name = "reference", .plan = reference_plan, .forward = reference_forward, .unplan = gr_free};
 
 static enum graft_status identity_ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
                                       int n_out, struct gr_ref *out, struct graft_error *err)

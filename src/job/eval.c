@@ -46,6 +46,8 @@ static bool names_class(const char *label, const char *name)
 static enum graft_status match_classes(struct evaluation *e, struct graft_error *err)
 {
     const struct gr_dataset *ds = &e->pics.ds;
+    if (!ds->n_classes)
+        return gr_error(err, GRAFT_E_CHECK, "%s: the pictures have no labels", e->pics.path);
     e->class_of = gr_alloc_array(ds->n_classes, sizeof *e->class_of);
     if (!e->class_of)
         return gr_error_nomem(err);
@@ -96,9 +98,13 @@ static enum graft_status choose_splits(const struct graft_eval_options *o,
         return gr_error(err, GRAFT_E_ARG, "the split is '%s', expected train, val or test",
                         o->split);
     }
-    bool test = present >> GR_SPLIT_TEST & 1;
-    *mask = test ? 1u << GR_SPLIT_TEST : ~0u;
-    *name = test ? "test" : "all";
+    *mask = ~0u;
+    *name = "all";
+    for (int i = 1; i < 3; i++) /* val, if need be; test, if there is one */
+        if (present >> splits[i].split & 1) {
+            *mask = 1u << splits[i].split;
+            *name = splits[i].name;
+        }
     return GRAFT_OK;
 }
 
@@ -144,7 +150,7 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
                 gr_job_print_preprocess(&e->model.pre, text, sizeof text), e->model.pre_source,
                 e->model.has_pre ? "" : " (change with --mean --std --channels --img-size)");
     if (!s)
-        s = gr_pictures_open(o->data, &o->pictures, ev, &e->pics, err);
+        s = gr_pictures_open_any(o->data, ev, &e->pics, err);
     if (!s)
         s = match_classes(e, err);
     if (!s)

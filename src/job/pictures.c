@@ -41,8 +41,6 @@ enum graft_status gr_pictures_open(const char *path, const struct graft_data_opt
     gr_note(ev, path, "%zu classes, %zu pictures (%zu train, %zu val, %zu test%s)", ds->n_classes,
             ds->n, n[GR_SPLIT_TRAIN], n[GR_SPLIT_VAL], n[GR_SPLIT_TEST],
             ds->splits_given ? "; as the data say" : "; cut by --seed, --val and --test");
-    if (ds->n_hidden)
-        gr_note(ev, path, "%zu hidden files skipped", ds->n_hidden);
     if (ds->n_bad && o->stop_on_bad)
         return gr_error(err, GRAFT_E_FORMAT, "%s: %s", ds->bad[0].path, ds->bad[0].why);
     return GRAFT_OK;
