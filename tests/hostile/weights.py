@@ -139,7 +139,7 @@ def archives():
         import warnings
         warnings.simplefilter("ignore")
         for content in (good, b"\x80\x02N."):
-            f.writestr("m/data.pkl", content)
+            f.writestr(zipfile.ZipInfo("m/data.pkl"), content)
     yield "twice", twice.getvalue()
 
 
