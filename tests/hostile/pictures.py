@@ -137,7 +137,7 @@ def add(s):
     predict("bmp-bits-7.bmp", bmp(32, 32, bits=7))
     predict("bmp-offset.bmp", bmp(32, 32, offset=2**32 - 4000))
     predict("bmp-header-size.bmp", bmp(32, 32, size=2**32 - 1))
-    predict("bmp-colours.bmp", bmp(32, 32, bits=8, data=bytes(1024), colours=2**32 - 1))
+    predict("bmp-colours.bmp", bmp(32, 32, bits=8, data=bytes(1024), colours=2**32 - 1), (0, 3))
     palette = bytes(1024)
     rle = lambda data, w=32, h=32, c=1: bmp(w, h, 8 if c == 1 else 4, c, data, palette=palette)
     predict("bmp-rle-long.bmp", rle(b"\xff\x01" * 5000), (0, 3))

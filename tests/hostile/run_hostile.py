@@ -4,6 +4,7 @@ wrong exit status, nothing left behind, within 20 seconds and 1 GiB?
 usage: run_hostile.py GRAFT [--only PART] [--keep DIR] [--jobs N]"""
 import argparse
 import concurrent.futures
+import json
 import os
 import random
 import re
@@ -14,9 +15,8 @@ import tempfile
 import threading
 import time
 
-sys.dont_write_bytecode = True
-import make_hostile
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 SECONDS, BYTES = 20, 1 << 30
 SANITIZER = re.compile(rb"Sanitizer|runtime error:|SUMMARY:|Assertion|assertion|stack smashing")
 CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -66,7 +66,7 @@ def prepare_cache(kind, cache, base):
     if kind == "file":
         open(cache, "wb").write(b"text")
     elif kind == "missing-parent":
-        open(os.path.dirname(cache) + "/file", "wb").write(b"text")
+        open(os.path.dirname(cache), "wb").write(b"text")
     elif kind == "junk":
         os.makedirs(cache)
         for name in files_below(base):
@@ -105,11 +105,8 @@ def run_case(case, graft, root, env, cache_base):
     env = dict(env, GRAFT_CACHE=os.path.join(root, "cache", case["name"]))
     if "cache" in case:
         if case["cache"] == "missing-parent":
-            os.makedirs(env["GRAFT_CACHE"])
-            env["GRAFT_CACHE"] += "/file/cache"
-            prepare_cache(case["cache"], env["GRAFT_CACHE"][:-6] + "/cache", cache_base)
-        else:
-            prepare_cache(case["cache"], env["GRAFT_CACHE"], cache_base)
+            env["GRAFT_CACHE"] += "/cache"
+        prepare_cache(case["cache"], env["GRAFT_CACHE"], cache_base)
     argv = [graft] + [a.replace("{out}", os.path.relpath(out, root)) for a in case["argv"]]
     before = set(os.listdir(root))
     status, peak, stdout, err = execute(argv, root, env, case)
@@ -160,10 +157,13 @@ def main():
                        ("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")):
         env[key] = value + ":" + env[key] if env.get(key) else value
     n_failed = n_skipped = n_passed = 0
+    peaks = []
     try:
         shutil.rmtree(root, ignore_errors=True)
-        os.makedirs(root)
-        cases = [c for c in make_hostile.make(root) if o.only in c["name"]]
+        # In a process of its own: the peak of a child is never below its parent's size.
+        subprocess.run([sys.executable, os.path.join(HERE, "make_hostile.py"), root], check=True)
+        with open(os.path.join(root, "manifest.json")) as f:
+            cases = [c for c in json.load(f) if o.only in c["name"]]
         base = os.path.join(root, "cache", "base")
         os.makedirs(os.path.join(root, "out"))
         os.makedirs(os.path.join(root, "cache"))
@@ -180,6 +180,7 @@ def main():
                 wrong, err, peak = future.result()
                 n_failed += bool(wrong)
                 n_passed += not wrong
+                peaks.append((peak, case["name"]))
                 if wrong:
                     print("FAILED %s: %s" % (case["name"], "; ".join(wrong)))
                     print("   " + " ".join(map(ascii, case["argv"])))
@@ -192,6 +193,8 @@ def main():
             shutil.rmtree(root, ignore_errors=True)
     if n_skipped:
         print("skipped: %d cases that need a user other than root" % n_skipped)
+    for peak, name in sorted(peaks)[-3:]:
+        print("peak %d MiB: %s" % (peak >> 20, name))
     print("%d passed, %d failed" % (n_passed, n_failed))
     return n_failed > 0
 

@@ -233,4 +233,5 @@ def add(s):
     for name, entry in (("up", "../pictures/good.bmp"), ("absolute", "/etc/passwd"), ("missing", "no.safetensors"),
                         ("itself", "index-itself.json"), ("number", 7)):
         path = s.put("weights/index-%s.json" % name, json.dumps({"weight_map": {"w": entry}}).encode())
-        s.case("index-" + name, "inspect", path, exits=[1, 3], file=path)
+        s.case("index-" + name, "inspect", path, exits=[1, 3],
+               file=entry if name == "missing" else path)
