@@ -23,8 +23,14 @@ static enum graft_status predict_path(const char *path, const struct graft_predi
         fn(user, p.ds.examples[i].path, n, (const char *const *)labels, p.ok[i] ? row : NULL,
            p.problem[i]);
     }
-    for (size_t i = 0; !s && i < p.ds.n_bad; i++)
-        fn(user, p.ds.bad[i].path, n, (const char *const *)labels, NULL, p.ds.bad[i].why);
+    for (size_t i = 0; !s && i < p.ds.n_bad; i++) {
+        char *problem = gr_sprintf("%s: %s", p.ds.bad[i].path, p.ds.bad[i].why);
+        if (!problem)
+            s = gr_error_nomem(err);
+        else
+            fn(user, p.ds.bad[i].path, n, (const char *const *)labels, NULL, problem);
+        gr_free(problem);
+    }
     *n_bad += p.n_bad + (int64_t)p.ds.n_bad;
     gr_pictures_clear(&p);
     return s;
