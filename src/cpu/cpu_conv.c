@@ -22,6 +22,28 @@ void gr_choose_tail(const struct gr_case *c, struct gr_choice *k)
     k->must_place = true;
 }
 
+/* A 1x1 convolution of single pixels multiplies the batch by a matrix. */
+static enum graft_status new_product(const struct dnn_conv *v, struct dnn **d,
+                                     struct graft_error *err)
+{
+    struct dnn_matmul m = {.a = {2, {v->n, v->ic}, {v->ic, 1}, v->src},
+                           .w = {2, {v->ic, v->oc}, {1, v->ic}, v->src},
+                           .y = {2, {v->n, v->oc}, {v->oc, 1}, v->dst},
+                           .w_data = v->w,
+                           .n_bias = v->b ? v->oc : 0,
+                           .bias = v->b,
+                           .tail = v->tail};
+    return dnn_matmul_new(&m, d, err);
+}
+
+static bool is_product(const struct dnn_conv *v)
+{
+    bool one = v->groups == 1 && !v->transposed;
+    for (int i = 0; i < v->n_spatial; i++)
+        one = one && v->in[i] == 1 && v->out[i] == 1 && v->kernel[i] == 1 && !v->pad_l[i];
+    return one;
+}
+
 static enum graft_status conv_plan(const struct gr_case *c, struct gr_choice *k,
                                    struct graft_error *err)
 {
@@ -69,7 +91,7 @@ static enum graft_status conv_plan(const struct gr_case *c, struct gr_choice *k,
         }
     }
     if (!s)
-        s = dnn_conv_new(&v, &d, err);
+        s = is_product(&v) ? new_product(&v, &d, err) : dnn_conv_new(&v, &d, err);
     if (s)
         goto out;
     k->in[0] = (struct gr_layout){v.src, true};

@@ -1,4 +1,4 @@
-/* How is data moved without arithmetic: joined, cut, turned, padded, shuffled? */
+/* How is data moved without arithmetic: joined, cut, turnedor padded? */
 #include "base/mem.h"
 #include "cpu/dnn_compat.h"
 #include "cpu/kernels.h"
@@ -201,31 +201,6 @@ static enum graft_status pad(const struct gr_case *c, struct gr_choice *k, struc
     return GRAFT_OK;
 }
 
-/* Channel i*(C/g)+j goes to j*g+i: what Reshape, Transpose, Reshape do in ShuffleNet. */
-static enum graft_status shuffle(const struct gr_case *c, struct gr_choice *k, struct move *m)
-{
-    const struct gr_shape *s = &c->in[0].shape;
-    int64_t g = gr_node_get_int(c->node, "group", 1), per = s->dim[1] / g;
-    struct dnn_operand x = dnn_operand_of(s, c->layout[0]), from = {.rank = s->rank + 1}, to = from;
-    int64_t dim[GR_MAX_RANK + 1];
-    for (int i = 0, j = 0; i < s->rank; i++) {
-        dim[j] = s->dim[i];
-        from.stride[j] = to.stride[j] = x.stride[i];
-        j++;
-        if (i == 1) {
-            dim[j - 1] = per;
-            to.stride[j - 1] = g * x.stride[1];
-            dim[j] = g;
-            from.stride[j] = per * x.stride[1];
-            to.stride[j] = x.stride[1];
-            j++;
-        }
-    }
-    k->out[0] = c->layout[0];
-    add_part(m, 0, 0, &from, 0, &to, 0, dim);
-    return GRAFT_OK;
-}
-
 static enum graft_status move_plan(const struct gr_case *c, struct gr_choice *k,
                                    struct graft_error *err)
 {
@@ -258,10 +233,8 @@ static enum graft_status move_plan(const struct gr_case *c, struct gr_choice *k,
         s = transpose(c, k, m, err);
     else if (gr_node_is(n, "Expand"))
         s = expand(c, k, m);
-    else if (gr_node_is(n, "Pad"))
-        s = pad(c, k, m, err);
     else
-        s = shuffle(c, k, m);
+        s = pad(c, k, m, err);
     if (s)
         move_unplan(m);
     else
@@ -287,7 +260,6 @@ static enum graft_status move_forward(const void *state, void *bound, const void
     return GRAFT_OK;
 }
 
-static const char *const ops[] = {"Concat", "Split", "Slice",          "Transpose",
-                                  "Expand", "Pad",   "ChannelShuffle", NULL};
+static const char *const ops[] = {"Concat", "Split", "Slice", "Transpose", "Expand", "Pad", NULL};
 const struct gr_kernel gr_kernel_move = {
     .name = "move", .ops = ops, .plan = move_plan, .forward = move_forward, .unplan = move_unplan};

@@ -1,7 +1,14 @@
 /* Which kernels are there? */
 #include "cpu/kernels.h"
 
-const struct gr_kernel *const gr_kernel_table[] = {
-    &gr_kernel_conv,    &gr_kernel_gemm, &gr_kernel_matmul,
-    &gr_kernel_mean,    &gr_kernel_pool, &gr_kernel_rows,
-    &gr_kernel_eltwise, &gr_kernel_move, NULL};
+const struct gr_kernel *const gr_kernel_table[] = {&gr_kernel_conv,
+                                                   &gr_kernel_gemm,
+                                                   &gr_kernel_matmul,
+                                                   &gr_kernel_mean,
+                                                   &gr_kernel_max_pool,
+                                                   &gr_kernel_pool,
+                                                   &gr_kernel_rows,
+                                                   &gr_kernel_eltwise,
+                                                   &gr_kernel_move,
+                                                   &gr_kernel_shuffle,
+                                                   NULL};

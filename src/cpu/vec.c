@@ -24,6 +24,12 @@ static inline float float_of(uint32_t u)
     return f;
 }
 
+static inline uint16_t bf16_of(float f)
+{
+    uint32_t u = bits_of(f), r = (u + 0x7fffu + (u >> 16 & 1)) >> 16;
+    return (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40 : r);
+}
+
 /* exp with an error of about one unit in the last place; 0 and infinity beyond the range. */
 static inline float exp_of(float x)
 {
@@ -96,10 +102,8 @@ CLONES void vec_store(enum gr_dtype t, void *y, int64_t offset, const float *res
         return;
     }
     uint16_t *restrict h = (uint16_t *)y + offset;
-    for (int i = 0; i < n; i++) {
-        uint32_t u = bits_of(x[i]), r = (u + 0x7fffu + (u >> 16 & 1)) >> 16;
-        h[i] = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40 : r);
-    }
+    for (int i = 0; i < n; i++)
+        h[i] = bf16_of(x[i]);
 }
 
 #define EACH(expr)                                                                                 \
@@ -182,4 +186,95 @@ CLONES float vec_exp_sum(float *restrict y, float shift, int n)
     for (int i = 0; i < n; i++)
         sum += y[i];
     return sum;
+}
+
+static inline float larger(float a, float b)
+{
+    return b > a || b != b ? b : a;
+}
+
+/* Signed integers in the order of the bf16 that they stand for, NaN on top. */
+static inline int16_t sortable(uint16_t h)
+{
+    int16_t s = (int16_t)h, t = (int16_t)(s ^ ((s >> 15) & 0x7fff));
+    return h > 0xff80 ? 0x7fff : t;
+}
+
+CLONES void vec_max_first(enum gr_dtype t, void *y, const void *x, int64_t n)
+{
+    int16_t *restrict a = y;
+    const uint16_t *restrict b = x;
+    if (t == GR_F32)
+        memcpy(y, x, (size_t)n * 4);
+    else
+        for (int64_t i = 0; i < n; i++)
+            a[i] = sortable(b[i]);
+}
+
+static inline void max_f32(float *restrict y, const float *restrict x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = larger(y[i], x[i]);
+}
+
+CLONES void vec_max_next(enum gr_dtype t, void *y, const void *x, int64_t n)
+{
+    int16_t *restrict a = y;
+    const uint16_t *restrict b = x;
+    if (t == GR_F32)
+        max_f32(y, x, n);
+    else
+        for (int64_t i = 0; i < n; i++) {
+            int16_t s = sortable(b[i]);
+            a[i] = s > a[i] ? s : a[i];
+        }
+}
+
+CLONES void vec_max_pair(enum gr_dtype t, void *y, const void *x, int64_t n)
+{
+    int16_t *restrict a = y;
+    const int16_t *restrict b = x;
+    if (t == GR_F32)
+        max_f32(y, x, n);
+    else
+        for (int64_t i = 0; i < n; i++)
+            a[i] = b[i] > a[i] ? b[i] : a[i];
+}
+
+CLONES void vec_max_store(enum gr_dtype t, void *y, const void *x, int64_t n)
+{
+    uint16_t *restrict a = y;
+    const int16_t *restrict b = x;
+    if (t == GR_F32)
+        memcpy(y, x, (size_t)n * 4);
+    else
+        for (int64_t i = 0; i < n; i++)
+            a[i] = (uint16_t)(b[i] ^ ((b[i] >> 15) & 0x7fff));
+}
+
+/* Elements that alternate between `group` rows. */
+#define INTERLEAVE(type)                                                                           \
+    {                                                                                              \
+        type *restrict d = y;                                                                      \
+        if (group == 2) {                                                                          \
+            const type *restrict a = x[0], *restrict b = x[1];                                     \
+            for (int64_t i = 0; i < n; i++) {                                                      \
+                d[2 * i] = a[i];                                                                   \
+                d[2 * i + 1] = b[i];                                                               \
+            }                                                                                      \
+        } else {                                                                                   \
+            for (int k = 0; k < group; k++) {                                                      \
+                const type *restrict a = x[k];                                                     \
+                for (int64_t i = 0; i < n; i++)                                                    \
+                    d[i * group + k] = a[i];                                                       \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+CLONES void vec_interleave(size_t elem_size, void *y, const void *const *x, int group, int64_t n)
+{
+    if (elem_size == 2)
+        INTERLEAVE(uint16_t)
+    else
+        INTERLEAVE(uint32_t)
 }

@@ -17,4 +17,13 @@ void vec_act(const struct gr_act *act, float *y, int n);
 /* y = exp(y - shift), and their sum. */
 float vec_exp_sum(float *y, float shift, int n);
 
+/* Largest values in an order that integers of bf16 have too: y = x, y = max(y, x) from values;
+   y = max(y, x), back to values. NaN wins. */
+void vec_max_first(enum gr_dtype t, void *y, const void *x, int64_t n);
+void vec_max_next(enum gr_dtype t, void *y, const void *x, int64_t n);
+void vec_max_pair(enum gr_dtype t, void *y, const void *x, int64_t n);
+void vec_max_store(enum gr_dtype t, void *y, const void *x, int64_t n);
+/* y[i * group + k] = x[k][i] for i < n; elements of 2 or 4 bytes. */
+void vec_interleave(size_t elem_size, void *y, const void *const *x, int group, int64_t n);
+
 #endif

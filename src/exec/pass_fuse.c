@@ -267,6 +267,111 @@ static enum graft_status fuse_shuffle(struct program *p, struct program_step *s,
     return program_note_fused(p, s, "Reshape Transpose Reshape", err);
 }
 
+/* Concat of the groups before a shuffle: the groups become its inputs. */
+static enum graft_status fuse_concat(struct program *p, struct program_step *s,
+                                     struct graft_error *err)
+{
+    if (s->dead || s->node.op != &gr_op_pass_shuffle || s->node.n_in != 1)
+        return GRAFT_OK;
+    struct program_step *c = program_sole_maker(p, s->node.in[0]);
+    if (!c || !gr_node_is(&c->node, "Concat") ||
+        c->node.n_in != gr_node_get_int(&s->node, "group", 1))
+        return GRAFT_OK;
+    const struct gr_shape *y = &p->values[s->node.in[0]].type.shape;
+    for (int i = 0; i < c->node.n_in; i++) {
+        const struct gr_shape *x = &p->values[c->node.in[i]].type.shape;
+        if (x->rank != y->rank || x->dim[1] * c->node.n_in != y->dim[1] ||
+            program_const(p, c->node.in[i]))
+            return GRAFT_OK;
+    }
+    s->node.in = c->node.in;
+    s->node.n_in = c->node.n_in;
+    c->dead = true;
+    return program_note_fused(p, s, "Concat", err);
+}
+
+/* The channels from `*first` that a Slice or Split takes from its input; false if it is not that.
+ */
+static bool reads_channels(const struct program *p, const struct gr_node *n, int64_t *first)
+{
+    const struct gr_shape *x = &p->values[n->in[0]].type.shape,
+                          *y = &p->values[n->out[0]].type.shape;
+    if (!gr_node_is(n, "Slice") || n->n_in < 4 || n->n_out != 1)
+        return false;
+    for (int i = 1; i < n->n_in; i++) {
+        const struct gr_tensor *t = program_const(p, n->in[i]);
+        if (!t || gr_tensor_count(t) != 1)
+            return false;
+        int64_t v = gr_load_i64(t->dtype, t->data, 0);
+        if (i == 1)
+            *first = v < 0 ? v + x->dim[1] : v;
+        if ((i == 3 && gr_axis(v, x->rank) != 1) || (i == 4 && v != 1))
+            return false;
+    }
+    return *first >= 0 && *first + y->dim[1] <= x->dim[1];
+}
+
+/* A shuffle whose result is only read in two parts, by two Slices or one Split, gives the parts. */
+static enum graft_status fuse_parts(struct program *p, int value, const int *readers, int n,
+                                    struct graft_error *err)
+{
+    struct program_step *s = &p->steps[p->values[value].maker], *a = &p->steps[readers[0]],
+                        *b = n > 1 ? &p->steps[readers[1]] : NULL;
+    int64_t group = gr_node_get_int(&s->node, "group", 1), at_a = 0, at_b = 0;
+    int *out = gr_arena_alloc(&p->arena, 2 * sizeof *out);
+    if (!out)
+        return gr_error_nomem(err);
+    if (n == 1 && gr_node_is(&a->node, "Split") && a->node.n_out == 2 && a->node.out[0] >= 0 &&
+        a->node.out[1] >= 0 &&
+        gr_axis(gr_node_get_int(&a->node, "axis", 0), p->values[value].type.shape.rank) == 1) {
+        out[0] = a->node.out[0];
+        out[1] = a->node.out[1];
+    } else if (n == 2 && reads_channels(p, &a->node, &at_a) && reads_channels(p, &b->node, &at_b)) {
+        out[at_a > at_b] = a->node.out[0];
+        out[at_a <= at_b] = b->node.out[0];
+        int64_t low = p->values[out[0]].type.shape.dim[1];
+        if ((at_a > at_b ? at_b : at_a) != 0 || (at_a > at_b ? at_a : at_b) != low)
+            return GRAFT_OK;
+    } else {
+        return GRAFT_OK;
+    }
+    int64_t wide = 0;
+    for (int i = 0; i < 2; i++) {
+        const struct gr_shape *y = &p->values[out[i]].type.shape;
+        wide += y->dim[1];
+        if (y->dim[1] % group)
+            return GRAFT_OK;
+    }
+    if (wide != p->values[value].type.shape.dim[1])
+        return GRAFT_OK;
+    s->node.out = out;
+    s->node.n_out = 2;
+    a->dead = true;
+    if (b)
+        b->dead = true;
+    return program_note_fused(p, s, n == 1 ? "Split" : "Slice Slice", err);
+}
+
+static enum graft_status fuse_all_parts(struct program *p, struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    int(*readers)[2] = gr_arena_alloc(&p->arena, (p->n_values + 1) * sizeof *readers);
+    int *n = gr_arena_alloc(&p->arena, (p->n_values + 1) * sizeof *n);
+    if (!readers || !n)
+        return gr_error_nomem(err);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct program_step *st = &p->steps[i];
+        int v = st->dead || st->node.n_in < 1 ? -1 : st->node.in[0];
+        if (v >= 0 && n[v] < 2)
+            readers[v][n[v]++] = (int)i;
+    }
+    for (size_t v = 0; !s && v < p->n_values; v++)
+        if (n[v] && n[v] == p->values[v].n_uses && p->values[v].maker >= 0 &&
+            p->steps[p->values[v].maker].node.op == &gr_op_pass_shuffle)
+            s = fuse_parts(p, (int)v, readers[v], n[v], err);
+    return s;
+}
+
 enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *err)
 {
     enum graft_status s = GRAFT_OK;
@@ -285,6 +390,12 @@ enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *e
         s = fuse_swish(p, &p->steps[i], err);
     for (size_t i = 0; merge && !s && i < p->n_steps; i++)
         s = fuse_shuffle(p, &p->steps[i], err);
+    program_count(p);
+    for (size_t i = 0; merge && !s && i < p->n_steps; i++)
+        s = fuse_concat(p, &p->steps[i], err);
+    program_count(p);
+    if (merge && !s)
+        s = fuse_all_parts(p, err);
     program_count(p);
     for (size_t i = 0; merge && !s && i < p->n_steps; i++)
         s = fuse_act(p, &p->steps[i], names, err);

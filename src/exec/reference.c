@@ -143,19 +143,25 @@ static enum graft_status identity_ref(const struct gr_node *node, int n_in, cons
     return GRAFT_OK;
 }
 
+/* Channel i of group k goes to i * group + k; the groups are parts of one input or one input each,
+   the outputs are consecutive ranges. */
 static enum graft_status shuffle_ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
                                      int n_out, struct gr_ref *out, struct graft_error *err)
 {
     const struct gr_shape *s = &in[0].shape;
-    int64_t g = gr_node_get_int(node, "group", 1), c = s->dim[1],
-            inner = gr_shape_count_range(s, 2, s->rank);
-    (void)n_in;
-    (void)n_out;
+    int64_t g = gr_node_get_int(node, "group", 1), inner = gr_shape_count_range(s, 2, s->rank),
+            per = n_in > 1 ? s->dim[1] : s->dim[1] / g, first = 0;
     (void)err;
-    for (int64_t n = 0; n < s->dim[0]; n++)
-        for (int64_t i = 0; i < c; i++)
-            memcpy(out[0].v + (n * c + i % (c / g) * g + i / (c / g)) * inner,
-                   in[0].v + (n * c + i) * inner, (size_t)inner * 8);
+    for (int o = 0; o < n_out; o++) {
+        int64_t width = out[o].shape.dim[1];
+        for (int64_t i = 0; i < s->dim[0] * width; i++) {
+            int64_t n = i / width, c = first + i % width, k = c % g;
+            const struct gr_ref *x = &in[n_in > 1 ? k : 0];
+            int64_t from = n * s->dim[1] + c / g + (n_in > 1 ? 0 : k * per);
+            memcpy(out[o].v + i * inner, x->v + from * inner, (size_t)inner * 8);
+        }
+        first += width;
+    }
     return GRAFT_OK;
 }
 

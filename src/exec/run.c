@@ -3,6 +3,7 @@
 #include "exec/plan_steps.h"
 #include <omp.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct gr_exec {
     const struct gr_plan *plan;
@@ -24,6 +25,16 @@ void gr_exec_free(struct gr_exec *e)
     gr_free(e);
 }
 
+/* Large activations suffer from misses of the page table; advice only. */
+static void ask_for_huge_pages(char *block, size_t size)
+{
+    const uintptr_t huge = (uintptr_t)1 << 21;
+    uintptr_t first = ((uintptr_t)block + huge - 1) & ~(huge - 1);
+    uintptr_t end = ((uintptr_t)block + size) & ~(huge - 1);
+    if (end > first)
+        madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+
 enum graft_status gr_exec_new(const struct gr_plan *p, struct gr_exec **out,
                               struct graft_error *err)
 {
@@ -37,6 +48,8 @@ enum graft_status gr_exec_new(const struct gr_plan *p, struct gr_exec **out,
     e->args = gr_alloc_zero((size_t)p->most_args + 1, sizeof *e->args);
     if (!e->block || !e->bound || !e->args)
         s = gr_error_nomem(err);
+    if (!s)
+        ask_for_huge_pages(e->block, p->work_size);
     for (size_t i = 0; !s && i < p->n_steps; i++)
         if (p->steps[i].kernel->bind)
             s = p->steps[i].kernel->bind(p->steps[i].state, &e->bound[i], err);

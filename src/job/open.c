@@ -97,7 +97,7 @@ enum graft_status gr_job_open_model(const char *path, const struct graft_load_op
         gr_free(m->pre_source);
         if (!(m->pre_source = gr_strdup("given by the caller")))
             s = gr_error_nomem(err);
-    } else if (!s && !m->has_pre) {
+    } else if (!s && !m->pre_source) {
         s = guess_preprocess(m, err);
     }
     if (!s)

@@ -316,7 +316,8 @@ enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network
     double seconds = gr_seconds() - began;
     if (!s)
         gr_note(ev, topic, "%lld computed, %lld cached, %lld unreadable; %.1f s (%.0f img/s)",
-                (long long)p->n_computed, (long long)p->n_cached, (long long)p->n_bad, seconds,
+                (long long)p->n_computed, (long long)p->n_cached,
+                (long long)p->n_bad + (long long)p->ds.n_bad, seconds,
                 (double)p->ds.n / (seconds > 1e-9 ? seconds : 1e-9));
     run_clear(&r);
     gr_free(paths);

@@ -317,7 +317,7 @@ static void fill_report(const struct training *t, struct gr_report_method *metho
         .n_train = t->n_train,
         .n_val = t->n_val,
         .n_test = t->test.n,
-        .n_unreadable = (size_t)t->pics.n_bad,
+        .n_unreadable = (size_t)t->pics.n_bad + t->pics.ds.n_bad,
         .evaluated_on = "test",
         .source_name = gr_path_base(t->o->from),
         .source_sha256 = t->sha256,

@@ -94,7 +94,7 @@ static void attempt(struct gr_zoo_builder *b, const struct gr_arch *arch, const 
     if (!b->status && gr_zoo_classes(b) && !b->model->pretrain) {
         /* Trained on somebody's own classes, most likely from the usual start. */
         struct graft_preprocess pre = b->model->pre;
-        gr_zoo_set_pre(b, gr_zoo_path(b, "%s, assumed", b->model->pre_source), true, &pre);
+        gr_zoo_set_pre(b, gr_zoo_path(b, "%s, assumed", b->model->pre_source), false, &pre);
     }
     if (!b->status)
         b->status = gr_graph_check(b->g, &b->err);
