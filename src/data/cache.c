@@ -225,12 +225,11 @@ static bool read_header(const struct gr_cache_key *key, MDB_val v, size_t n_feat
     if (v.mv_size < sizeof *h)
         return false;
     memcpy(h, v.mv_data, sizeof *h);
-    if (h->magic != VALUE_MAGIC || h->check != checksum(key, v))
-        return false;
-    size_t left = v.mv_size - sizeof *h;
-    return h->format <= GR_FORMAT_GIF && h->message_size <= left &&
-           (left - h->message_size) / sizeof(float) == h->n_features &&
-           h->n_features == (h->status ? 0 : n_features);
+    size_t want = h->status ? 0 : n_features, longest = sizeof((struct gr_cache_entry *)0)->message;
+    return h->magic == VALUE_MAGIC && h->format <= GR_FORMAT_GIF && h->n_features == want &&
+           h->message_size <= longest &&
+           v.mv_size == sizeof *h + h->message_size + want * sizeof(float) &&
+           h->check == checksum(key, v); /* last: only now the size is believed */
 }
 
 static bool unpack(const struct gr_cache_key *key, MDB_val v, struct gr_cache_entry *entry,

@@ -186,7 +186,9 @@ static enum graft_status from_cache(struct feature_run *r, size_t k, struct graf
     if (s)
         return s;
     if (!found)
-        return gr_error(err, GRAFT_E_IO, "%s: its features vanished from the cache; run again",
+        return gr_error(err, GRAFT_E_IO,
+                        "%s: its features vanished from the cache; run again, or delete "
+                        "the cache folder if that does not help",
                         p->ds.examples[k].path);
     p->n_cached++;
     if (e.status)
