@@ -206,6 +206,7 @@ def add_options(s):
     train("std-0", [2], "--std", "0,0,0", says="graft")
     train("std-nan", [2], "--std", "nan", says="graft")
     train("std-1e-300", [0, 1, 2, 3], "--std", "1e-300", says="graft")
+    train("mean-inf", [2], "--mean", "inf", says="graft")
     train("mean-1e38", [0, 1, 2, 3], "--mean", "1e38", says="graft")
     train("labels-count", [0, 2, 3], "--labels", s.put("options/two.txt", b"a\nb\n"), says="graft")
     for name, data in (("empty", b""), ("zero-bytes", b"a\0b\n" * 10), ("not-utf8", b"\xff\xfe\n" * 10),
@@ -244,8 +245,11 @@ def add_options(s):
     for kind in ("file", "junk", "lock-folder", "missing-parent", "truncated", "flipped"):
         s.case("cache-" + kind, "train", good, "--from", MODEL, "-o", "{out}/m.onnx", exits=[0, 1, 3], says="cache",
                cache=kind)
+    for kind in ("truncated", "flipped", "junk"):
+        s.case("cache-%s-features" % kind, "features", good, "--from", MODEL, "-o", "{out}/f.npy", exits=[0, 1, 3],
+               says="cache", cache=kind, same="f.npy")
     s.case("eval-classes", "eval", MODEL, good, exits=[2], says="graft")
-    s.case("eval-split", "eval", MODEL, good, "--split", "sideways", exits=[2], says="sideways")
+    s.case("eval-split", "eval", MODEL, good, "--split", "sideways", exits=[2], says="graft")
 
 
 def add(s):

@@ -171,7 +171,15 @@ def add(s):
     # Each below the limit, together far above the memory that one of them needs.
     bombs = ["in/pictures/" + n for n in ("png-bomb.png", "bmp-rle-13000.bmp", "gif-13000.gif", "png-long.png")]
     s.case("pictures-four-bombs", "predict", "in/models/backbone.onnx", *bombs, "-j", "4", exits=[0, 3])
+    for name, data in (("a.png", png(13000, 13000, depth=1, colour=0)), ("b.png", png(13000, 12999, depth=1, colour=0)),
+                       ("c.png", png(12999, 13000, depth=1, colour=0)), ("d.png", png(12999, 12999, depth=1, colour=0))):
+        s.put("bombs/" + name, data)
+    s.case("pictures-bombs-at-once", "predict", "in/models/backbone.onnx", "in/bombs", "-j", "4", exits=[0, 3])
+    s.case("pictures-skip", "predict", "in/models/backbone.onnx", "in/pictures/text.jpg", "in/pictures/no.jpg",
+           "in/pictures/empty.jpg", "in/pictures/good.bmp", exits=[3], says="empty.jpg: the file is empty",
+           prints="good.bmp")
     s.case("pictures-stop", "predict", "in/models/backbone.onnx", "in/pictures/good.bmp",
            "in/pictures/text.jpg", "--on-bad", "stop", exits=[3], file="text.jpg")
     s.case("pictures-json", "predict", "in/models/backbone.onnx", "in/pictures/good.bmp",
-           "in/pictures/name-\udcff\udcfe.jpg", "--json", exits=[3], says="")
+           "in/pictures/name-\udcff\udcfe.jpg", "--json", exits=[3], says="",
+           prints="not a picture", silent=True)

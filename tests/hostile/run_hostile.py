@@ -125,10 +125,16 @@ def run_case(case, graft, root, env, cache_base):
         wrong.append("control characters or endless lines in the output")
     if "listed" in case and os.fsencode(case["listed"]) not in err:
         wrong.append("'%s' is not listed" % case["listed"])
+    if os.fsencode(case.get("prints", "")) not in stdout:
+        wrong.append("'%s' is not printed" % case["prints"])
+    if status == 0 and "same" in case:
+        with open(os.path.join(out, case["same"]), "rb") as a, open(os.path.join(root, "out", "f.npy"), "rb") as b:
+            if a.read() != b.read():
+                wrong.append("'%s' differs from that of an undamaged run" % case["same"])
     if status:
         says = case.get("says", os.path.basename(case.get("file", "")))
         shown = re.sub(rb"[\x00-\x1f\x7f]", b"?", os.fsencode(says))
-        if not re.search(rb"^(graft\b|usage:)", err, re.M):
+        if not re.search(rb"^(graft\b|usage:)", err, re.M) and not case.get("silent"):
             wrong.append("no line on standard error that starts with 'graft'")
         if shown not in err:
             wrong.append("standard error does not say '%s'" % shown.decode("utf-8", "replace"))
@@ -186,7 +192,7 @@ def main():
                     print("   " + " ".join(map(ascii, case["argv"])))
                 if wrong or o.verbose:
                     text = err.decode("utf-8", "replace").rstrip()
-                    print("   [%s, %d MiB] %s" % (case["name"], peak >> 20, text[:1500 if wrong else 300]),
+                    print("   [%s, %d MiB] %s" % (case["name"], peak >> 20, text[-1500 if wrong else -300:]),
                           flush=True)
     finally:
         if not o.keep:

@@ -25,6 +25,7 @@ class Suite:
         return full
 
     def put(self, name, data):
+        assert not os.path.lexists(self.path(name)), name
         with open(self.path(name), "wb") as f:
             f.write(data)
         return "in/" + name
@@ -32,7 +33,9 @@ class Suite:
     def case(self, name, *argv, exits, **more):
         """`exits`: allowed exit statuses. `says`: text that standard error must hold on failure
         (default: the base name of the file in `file`). `listed`: must be there in any case.
-        `fsize`: no file may grow beyond so many bytes. `stdout`: where it goes. `cache`: what lies
+        `prints`: must be on standard output in any case. `same`: an output that must equal the
+        features of in/data/good by in/models/backbone.onnx. `fsize`: no file may grow beyond so many bytes. `stdout`: where it goes.
+        `silent`: failures are told on standard output (--json). `cache`: what lies
         in place of the feature cache. `skip_root`: proves nothing when run by root."""
         assert name not in self.names, name
         self.names.add(name)
