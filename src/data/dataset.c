@@ -435,7 +435,9 @@ enum graft_status gr_dataset_open(const char *path, struct gr_dataset *ds, struc
     else
         s = gr_dataset_add(&d, &labels, path, NULL, GR_SPLIT_NONE, NULL, 1.0, err);
     if (!s && d.n == 0) {
-        if (d.n_bad)
+        if (d.n_bad == 1 && !strcmp(d.bad[0].path, path))
+            s = gr_error(err, GRAFT_E_FORMAT, "%s: %s", path, d.bad[0].why);
+        else if (d.n_bad)
             s = gr_error(err, GRAFT_E_FORMAT,
                          "%s: no picture in it; %zu other files, the first %s: %s", path, d.n_bad,
                          d.bad[0].path, d.bad[0].why);

@@ -6,6 +6,7 @@
 #include "formats/weights.h"
 #include "job/job.h"
 #include "zoo/zoo.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,8 +59,10 @@ static enum graft_status check_preprocess(const struct graft_preprocess *p, stru
         return gr_error(err, GRAFT_E_ARG, "preprocessing to %dx%d from a short side of %d pixels",
                         p->width, p->height, p->resize_to);
     for (int i = 0; i < 3; i++)
-        if (!(p->std[i] != 0) || !(p->scale != 0))
-            return gr_error(err, GRAFT_E_ARG, "preprocessing divides by zero");
+        if (!isfinite(p->mean[i]) || !isfinite(p->std[i]) || p->std[i] == 0 ||
+            !isfinite(p->scale) || p->scale == 0)
+            return gr_error(err, GRAFT_E_ARG, "preprocessing with mean %g, std %g and scale %g",
+                            p->mean[i], p->std[i], p->scale);
     return GRAFT_OK;
 }
 
