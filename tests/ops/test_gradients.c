@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "ops/op_case.h"
+#include "ops/op_params.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -260,9 +261,113 @@ static void test_ties(void **state)
     }
 }
 
+/* The next line of the golden file: `name` and n numbers. */
+static void read_golden(FILE *f, const char *name, size_t n, double *v)
+{
+    char word[16];
+    if (fscanf(f, "%15s", word) != 1 || strcmp(word, name))
+        fail_msg("%s: no '%s' in %s", line, name, GOLDEN);
+    for (size_t i = 0; i < n; i++)
+        if (fscanf(f, "%lf", &v[i]) != 1)
+            fail_msg("%s: '%s' in %s has %zu numbers, expected %zu", line, name, GOLDEN, i, n);
+}
+
+static int golden_case(FILE *f)
+{
+    struct op_case c;
+    struct gr_ref dout[OP_CASE_PORTS], din[OP_CASE_PORTS];
+    int bad = 0;
+    op_case_open(&c, line);
+    make_dout(&c, dout);
+    for (int i = 0; i < c.n_in; i++)
+        if (c.in[i].v && is_variable(&c, i))
+            read_golden(f, "in", count(&c.in[i]), c.in[i].v);
+    op_case_run(&c, line);
+    read_golden(f, "dout", count(&dout[0]), dout[0].v);
+    gradient(&c, dout, -1, din);
+    double *y = gr_alloc_array(count(&c.out[0]), sizeof *y);
+    read_golden(f, "out", count(&c.out[0]), y);
+    bad += compare("value", 'y', &c.out[0], y);
+    gr_free(y);
+    for (int i = 0; i < c.n_in; i++) {
+        if (!din[i].v)
+            continue;
+        double *expected = gr_alloc_array(count(&din[i]), sizeof *expected);
+        read_golden(f, "din", count(&din[i]), expected);
+        bad += compare("gradient", c.letter[i], &din[i], expected);
+        gr_free(expected);
+    }
+    clear(c.n_in, din);
+    clear(c.n_out, dout);
+    op_case_close(&c);
+    return bad;
+}
+
+static int golden_batch_norm(FILE *f)
+{
+    enum { N = 36, C = 2 };
+    static const char *const names[] = {"y",  "running mean", "running var",
+                                        "dx", "dscale",       "dbias"};
+    struct graft_error err = {0};
+    struct gr_shape shape = gr_shape_of(4, 3, C, 2, 3), one = gr_shape_of(2, 1, C);
+    double x[N], scale[C], bias[C], running_mean[C], running_var[C], dy[N];
+    double y[N], mean[C], var[C], dx[N], dscale[C], dbias[C], expected[N];
+    double *got[] = {y, running_mean, running_var, dx, dscale, dbias};
+    const struct gr_bn_train b = {.shape = &shape,
+                                  .epsilon = 1e-5,
+                                  .momentum = 0.1,
+                                  .x = x,
+                                  .scale = scale,
+                                  .bias = bias,
+                                  .y = y,
+                                  .mean = mean,
+                                  .var = var,
+                                  .running_mean = running_mean,
+                                  .running_var = running_var};
+    struct gr_bn_train single = b;
+    int bad = 0;
+    read_golden(f, "in", N, x);
+    read_golden(f, "in", C, scale);
+    read_golden(f, "in", C, bias);
+    read_golden(f, "in", C, running_mean);
+    read_golden(f, "in", C, running_var);
+    read_golden(f, "dout", N, dy);
+    single.shape = &one;
+    assert_int_equal(gr_bn_train_ref(&single, &err), GRAFT_E_SHAPE); /* no variance of 1 value */
+    assert_int_equal(gr_bn_train_ref(&b, &err), GRAFT_OK);
+    assert_int_equal(gr_bn_train_ref_grad(&b, dy, dx, dscale, dbias, &err), GRAFT_OK);
+    for (int i = 0; i < 6; i++) {
+        bool whole = i % 3 == 0;
+        struct gr_ref r = {GR_F64, gr_shape_of(1, whole ? N : C), got[i]};
+        read_golden(f, i < 3 ? "out" : "din", whole ? N : C, expected);
+        bad += compare(names[i], 'x', &r, expected);
+    }
+    assert_int_equal(gr_bn_train_ref_grad(&b, dy, NULL, NULL, NULL, &err), GRAFT_OK);
+    return bad;
+}
+
+/* The same numbers as PyTorch's autograd in double; tests/golden/grad_golden.py wrote them. */
+static void test_golden(void **state)
+{
+    char text[1000], word[16];
+    int n = 0, bad = 0;
+    FILE *f = fopen(GOLDEN, "r");
+    (void)state;
+    assert_non_null(f);
+    while (fscanf(f, "%15s", word) == 1 && fgets(text, sizeof text, f)) {
+        text[strcspn(text, "\n")] = 0;
+        line = text + 1;
+        bad += strcmp(word, "case") ? golden_batch_norm(f) : golden_case(f);
+        n++;
+    }
+    fclose(f);
+    assert_int_equal(n, 21);
+    assert_int_equal(bad, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_differences),
-                                       cmocka_unit_test(test_ties)};
+                                       cmocka_unit_test(test_ties), cmocka_unit_test(test_golden)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
