@@ -104,13 +104,14 @@ static enum graft_status list_unsupported(const struct gr_graph *g, const unsign
     return s;
 }
 
-/* Constants computed from constants may have this many elements in all, and take this much work
-   (multiply-adds and elements read and written): some seconds. The part per element of the file's
-   own constants is for large networks whose weights are computed on load. */
+/* Constants computed from constants may have this many elements in all, and take this much work: in
+   multiply-adds, some seconds. The part per element of the file's own constants is for large
+   networks whose weights are computed on load. */
 #define FOLD_FREE            ((int64_t)1 << 24)
 #define FOLD_PER_WEIGHT      4
 #define FOLD_WORK_FREE       2e9
-#define FOLD_WORK_PER_WEIGHT 32
+#define FOLD_WORK_PER_WEIGHT 256
+#define ELEMENT_WORK         8 /* an element to double and back costs as much as 8 multiply-adds */
 
 struct scratch { /* per-node arrays, as long as the longest lists */
     struct gr_type *in, *out;
@@ -129,17 +130,22 @@ static bool all_finite_sizes(const struct gr_type *t)
    once, but for windows: `kernel_shape` of a pool, `size` of LRN. */
 static double folding_work(const struct gr_node *n, const struct scratch *w)
 {
-    double work = n->op->macs ? n->op->macs(n, n->n_in, w->in, w->out) : 0, window = 1;
+    double work = n->op->macs ? n->op->macs(n, n->n_in, w->in, w->out) : 0;
+    double per_output = ELEMENT_WORK, taps = 1;
     const struct gr_attr *kernel = gr_node_find_attr(n, "kernel_shape");
     const struct gr_attr *size = gr_node_find_attr(n, "size");
-    for (size_t i = 0; !n->op->macs && kernel && i < kernel->n; i++)
-        window *= (double)kernel->ints[i];
-    if (size && size->type == GR_ATTR_INT)
-        window *= (double)size->i;
+    for (size_t i = 0; kernel && i < kernel->n; i++)
+        taps *= (double)kernel->ints[i];
+    if (size)
+        taps *= (double)size->i;
+    if (!n->op->macs)
+        per_output += taps;
     for (int i = 0; i < n->n_in; i++)
-        work += w->in[i].dtype ? (double)gr_shape_count(&w->in[i].shape) : 0;
+        if (w->in[i].dtype)
+            work += ELEMENT_WORK * (double)gr_shape_count(&w->in[i].shape);
     for (int i = 0; i < n->n_out; i++)
-        work += w->out[i].dtype ? window * (double)gr_shape_count(&w->out[i].shape) : 0;
+        if (w->out[i].dtype)
+            work += per_output * (double)gr_shape_count(&w->out[i].shape);
     return work;
 }
 
