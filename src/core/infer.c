@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "core/op.h"
+#include <math.h>
 #include <string.h>
 
 void gr_inferred_clear(struct gr_inferred *r)
@@ -138,8 +139,8 @@ static double folding_work(const struct gr_node *n, const struct scratch *w)
         taps *= (double)kernel->ints[i];
     if (size)
         taps *= (double)size->i;
-    if (!n->op->macs)
-        per_output += taps;
+    if (!n->op->macs && n->n_in) /* padding is not looked at */
+        per_output += fmin(taps, (double)gr_shape_count(&w->in[0].shape));
     for (int i = 0; i < n->n_in; i++)
         if (w->in[i].dtype)
             work += ELEMENT_WORK * (double)gr_shape_count(&w->in[i].shape);
