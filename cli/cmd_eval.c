@@ -13,8 +13,8 @@ int cmd_eval(const struct command *c, int argc, char **argv)
     ui_pre_init(&pre);
     graft_eval_options_init(&o);
     const struct opt opts[] = {
-        {OPT_STRING, 0, "split", &o.split, "NAME", "train, val or test (default: test, or all)", 0,
-         0},
+        {OPT_STRING, 0, "split", &o.split, "NAME",
+         "train, val or test (default: test, or val, or all)", 0, 0},
         {OPT_STRING, 'o', "out", &o.out, "DIR", "folder for metrics.json, predictions.csv, report",
          0, 0},
         {OPT_STRING, 0, "require", &o.require, "acc>=X", "exit status 5 when it is lower", 0, 0},

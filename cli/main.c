@@ -52,14 +52,18 @@ int main(int argc, char **argv)
     if (argc < 2)
         return usage(stderr);
     const char *name = argv[1];
-    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
-        return usage(stdout);
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        usage(stdout);
+        return ui_flush();
+    }
     if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
         printf("graft %s\n", graft_version());
-        return EXIT_OK;
+        return ui_flush();
     }
-    if (!strcmp(name, "--man"))
-        return opt_write_man(stdout);
+    if (!strcmp(name, "--man")) {
+        opt_write_man(stdout);
+        return ui_flush();
+    }
     for (const struct command *c = commands; c->name; c++)
         if (!strcmp(c->name, name))
             return c->run(c, argc - 1, argv + 1);

@@ -36,7 +36,7 @@ static size_t utf8_length(const unsigned char *s)
     return overlong || surrogate || too_big ? 0 : n;
 }
 
-void json_string(FILE *f, const char *s)
+void put_json_string(FILE *f, const char *s)
 {
     fputc('"', f);
     for (const unsigned char *p = (const unsigned char *)s; *p;) {
@@ -57,8 +57,7 @@ void json_string(FILE *f, const char *s)
     fputc('"', f);
 }
 
-/* Control characters in names must not reach the terminal. */
-static void print_text(FILE *f, const char *s)
+void put_text(FILE *f, const char *s)
 {
     for (; *s; s++)
         fputc((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s, f);
@@ -78,9 +77,9 @@ static void on_note(void *user, enum graft_level level, const char *topic, const
         fprintf(ui->log_file,
                 "{\"seconds\": %.3f, \"level\": \"%s\", \"topic\": ", now() - ui->began,
                 level == GRAFT_WARNING ? "warning" : "note");
-        json_string(ui->log_file, topic);
+        put_json_string(ui->log_file, topic);
         fputs(", \"text\": ", ui->log_file);
-        json_string(ui->log_file, text);
+        put_json_string(ui->log_file, text);
         fputs("}\n", ui->log_file);
         fflush(ui->log_file);
     }
@@ -91,9 +90,9 @@ static void on_note(void *user, enum graft_level level, const char *topic, const
         fputs(ui->colour ? "\033[33mwarning:\033[0m " : "warning: ", stderr);
     int width = (int)strlen(topic);
     fputs(ui->colour ? "\033[1m" : "", stderr);
-    print_text(stderr, topic);
+    put_text(stderr, topic);
     fprintf(stderr, "%s%*s", ui->colour ? "\033[0m" : "", width < 14 ? 14 - width : 1, " ");
-    print_text(stderr, text);
+    put_text(stderr, text);
     fputc('\n', stderr);
 }
 
@@ -118,7 +117,7 @@ static void on_progress(void *user, const char *topic, int64_t done, int64_t tot
     }
     if (ui->log_file) {
         fprintf(ui->log_file, "{\"seconds\": %.3f, \"progress\": ", t - ui->began);
-        json_string(ui->log_file, topic);
+        put_json_string(ui->log_file, topic);
         fprintf(ui->log_file, ", \"done\": %lld, \"total\": %lld}\n", (long long)done,
                 (long long)total);
     }
@@ -181,14 +180,14 @@ int ui_fail(struct ui *ui, const struct graft_error *err)
     if (ui->log_file) {
         fprintf(ui->log_file,
                 "{\"seconds\": %.3f, \"level\": \"error\", \"status\": ", now() - ui->began);
-        json_string(ui->log_file, graft_status_name(err->status));
+        put_json_string(ui->log_file, graft_status_name(err->status));
         fputs(", \"text\": ", ui->log_file);
-        json_string(ui->log_file, err->message);
+        put_json_string(ui->log_file, err->message);
         fputs("}\n", ui->log_file);
     }
     clear_bar(ui);
     fputs(ui->colour ? "\033[31mgraft:\033[0m " : "graft: ", stderr);
-    print_text(stderr, err->message);
+    put_text(stderr, err->message);
     fputc('\n', stderr);
     switch (err->status) {
     case GRAFT_E_ARG:

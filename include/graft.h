@@ -270,7 +270,7 @@ struct graft_eval_options {
     const char *data, *model;
     struct graft_load_options load;
     struct graft_data_options pictures; /* val and test are not used */
-    const char *split;                  /* "train", "val", "test"; NULL: test if there, else all */
+    const char *split;                  /* "train", "val", "test"; NULL: test, or val, or all */
     const char *out;                    /* folder for metrics.json and the rest, or NULL */
     const char *require;
     void *reserved[8];

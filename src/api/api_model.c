@@ -65,7 +65,7 @@ static enum graft_status save_safetensors(const struct gr_model *m, const char *
             tensors[n++] = g->values[i].data; /* borrowed */
         }
     if (!s)
-        s = gr_safetensors_write(path, n, names, tensors, 0, NULL, err);
+        s = gr_safetensors_write(path, n, names, tensors, 0, NULL, NULL, err);
     gr_free(names);
     gr_free(tensors);
     return s;

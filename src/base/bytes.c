@@ -115,7 +115,7 @@ static bool buf_reserve(struct gr_buf *b, size_t extra)
     }
     if (need <= b->cap)
         return true;
-    size_t cap = b->cap < need / 2 ? need : b->cap * 2;
+    size_t cap = b->cap <= need / 2 ? need : b->cap * 2;
     if (cap < 64)
         cap = 64;
     uint8_t *p = gr_realloc_array(b->data, cap, 1);

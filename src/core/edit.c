@@ -192,8 +192,13 @@ enum graft_status gr_graph_append(struct gr_graph *g, const char *op_type, const
                                   int n_in, const int *in, int *node, int *out,
                                   struct graft_error *err)
 {
-    enum graft_status s = new_value(g, name, out, err);
-    return s ? s : gr_graph_add_node(g, op_type, "", name, n_in, in, 1, out, node, err);
+    int id; /* `out` may be where `in` is */
+    enum graft_status s = new_value(g, name, &id, err);
+    if (!s)
+        s = gr_graph_add_node(g, op_type, "", name, n_in, in, 1, &id, node, err);
+    if (!s)
+        *out = id;
+    return s;
 }
 
 enum graft_status gr_graph_append_const(struct gr_graph *g, const char *name, enum gr_dtype dtype,

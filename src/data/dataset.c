@@ -324,20 +324,16 @@ static enum graft_status read_part(struct walk *w, const char *path, const struc
     return s;
 }
 
-/* `train` and nothing but split folders; or `train` and another split beside other things. */
+/* Nothing but split folders; or `train` and another split beside other things. */
 static bool has_splits(const struct listing *l)
 {
-    size_t n = 0;
-    bool train = false, other = false;
+    size_t n[GR_N_SPLITS] = {0};
     for (size_t i = 0; i < l->n; i++) {
-        if (!l->entries[i].folder)
-            continue;
-        n++;
-        enum gr_split split = gr_split_of_name(l->entries[i].name);
-        train |= split == GR_SPLIT_TRAIN;
-        other |= split > GR_SPLIT_TRAIN;
+        if (l->entries[i].folder)
+            n[gr_split_of_name(l->entries[i].name)]++;
     }
-    return train && (other || n == 1);
+    size_t other = n[GR_SPLIT_VAL] + n[GR_SPLIT_TEST];
+    return n[GR_SPLIT_NONE] == 0 ? n[GR_SPLIT_TRAIN] + other > 0 : n[GR_SPLIT_TRAIN] && other;
 }
 
 static enum graft_status read_folder(struct walk *w, const char *path, struct graft_error *err)
@@ -345,7 +341,10 @@ static enum graft_status read_folder(struct walk *w, const char *path, struct gr
     struct listing l = {0}, part = {0};
     const char *taken[GR_N_SPLITS] = {0};
     char *full = NULL;
-    enum graft_status s = list_folder(w, path, &l, err);
+    enum graft_status s = GRAFT_OK;
+    if (!enter_once(w, path, &s, err)) /* the first: only memory can be short */
+        return s;
+    s = list_folder(w, path, &l, err);
     if (s)
         return s;
     if (metadata_name(&l) || !has_splits(&l)) {
@@ -367,7 +366,10 @@ static enum graft_status read_folder(struct walk *w, const char *path, struct gr
         }
         taken[split] = e->name;
         full = gr_path_join(path, e->name);
-        s = full ? list_folder(w, full, &part, err) : gr_error_nomem(err);
+        if (!full)
+            s = gr_error_nomem(err);
+        else if (enter_once(w, full, &s, err))
+            s = list_folder(w, full, &part, err);
         if (!s)
             s = read_part(w, full, &part, split, err);
         listing_clear(&part);
@@ -424,6 +426,8 @@ enum graft_status gr_dataset_open(const char *path, struct gr_dataset *ds, struc
     struct gr_labels labels = {0};
     struct walk w = {.ds = &d, .labels = &labels};
     enum graft_status s;
+    if (access(path, F_OK))
+        return gr_error_errno(err, path, "cannot read");
     if (gr_is_dir(path))
         s = read_folder(&w, path, err);
     else if (gr_is_list(path))
@@ -431,7 +435,9 @@ enum graft_status gr_dataset_open(const char *path, struct gr_dataset *ds, struc
     else
         s = gr_dataset_add(&d, &labels, path, NULL, GR_SPLIT_NONE, NULL, 1.0, err);
     if (!s && d.n == 0) {
-        if (d.n_bad)
+        if (d.n_bad == 1 && !strcmp(d.bad[0].path, path))
+            s = gr_error(err, GRAFT_E_FORMAT, "%s: %s", path, d.bad[0].why);
+        else if (d.n_bad)
             s = gr_error(err, GRAFT_E_FORMAT,
                          "%s: no picture in it; %zu other files, the first %s: %s", path, d.n_bad,
                          d.bad[0].path, d.bad[0].why);

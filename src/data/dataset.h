@@ -2,8 +2,9 @@
    in an order that does not depend on the file system.
 
    A folder is read as one of
-   - split folders: `train` and perhaps `val` (or `valid`, `validation`) and `test`, each with a
-     folder per class, or with a metadata list of its own;
+   - split folders: some of `train`, `val` (or `valid`, `validation`) and `test`, each with a folder
+     per class, or with a metadata list of its own. Taken as such where there are no other folders,
+     or where `train` and another are beside them;
    - a folder per class; folders inside a class folder belong to it;
    - pictures without labels, when it has no folders;
    - a list, when it contains metadata.csv or metadata.jsonl (Hugging Face imagefolder).

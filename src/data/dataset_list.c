@@ -166,7 +166,7 @@ static enum graft_status read_row(struct table *t, const char *path, size_t *lin
             t->line += c == '\n';
             return GRAFT_OK;
         }
-        if (t->p == t->end) /* the file ends in a delimiter: one empty field more */
+        if (t->p == t->end && t->n < MAX_FIELDS) /* ends in a delimiter: one empty field more */
             t->fields[t->n++] = t->p;
     }
     return GRAFT_OK;

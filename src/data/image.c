@@ -5,6 +5,9 @@
 #include "data/image_formats.h"
 #include <string.h>
 
+#define PIXELS_FREE     (1 << 24)
+#define PIXELS_PER_BYTE 65536
+
 struct decoder {
     enum graft_status (*probe)(const uint8_t *p, size_t size, struct gr_image_info *info,
                                struct graft_error *err);
@@ -224,6 +227,11 @@ enum graft_status gr_image_probe(const void *bytes, size_t size,
         (int64_t)in.stored_width * in.stored_height > max_pixels)
         return gr_error(err, GRAFT_E_LIMIT, "%s: %dx%d pixels, limits are %lld and %d a side", name,
                         in.stored_width, in.stored_height, (long long)max_pixels, max_side);
+    /* No encoder shrinks that far; a few bytes must not cost gigabytes. */
+    int64_t pixels = (int64_t)in.stored_width * in.stored_height;
+    if (pixels > PIXELS_FREE && (uint64_t)pixels / PIXELS_PER_BYTE > size)
+        return gr_error(err, GRAFT_E_LIMIT, "%s: %dx%d pixels in only %zu bytes", name,
+                        in.stored_width, in.stored_height, size);
     bool swap = in.orientation >= 5;
     in.width = swap ? in.stored_height : in.stored_width;
     in.height = swap ? in.stored_width : in.stored_height;

@@ -52,7 +52,7 @@ struct gr_image {
 void gr_image_clear(struct gr_image *image);
 
 /* Reads the header only. FORMAT: not a picture or a broken header; LIMIT: larger than allowed
-   (`limits` NULL: the values above). */
+   (`limits` NULL: the values above), or absurdly large for the size of the file. */
 enum graft_status gr_image_probe(const void *bytes, size_t size,
                                  const struct gr_image_limits *limits, struct gr_image_info *info,
                                  struct graft_error *err);

@@ -192,23 +192,52 @@ static inline uint8_t clip(int32_t v)
 }
 
 typedef int32_t vec4 __attribute__((vector_size(16)));
-typedef uint8_t bytes4 __attribute__((vector_size(4)));
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
 
-/* One row: three channels (and one byte of the next pixel, ignored) at a time. */
+/* Four bytes as integers, and back. Spelt out, because gcc 12 takes such small vectors apart. */
+static inline __attribute__((always_inline)) vec4 widen(const uint8_t *p)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    const bytes16 zero = {0};
+    int32_t all;
+    memcpy(&all, p, 4);
+    bytes16 v = (bytes16)(vec4){all};
+    v = __builtin_shufflevector(v, zero, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    v = __builtin_shufflevector(v, zero, 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23);
+    return (vec4)v;
+#else
+    return (vec4){p[0], p[1], p[2], p[3]};
+#endif
+}
+
+static inline __attribute__((always_inline)) void narrow(vec4 v, uint8_t *p)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    bytes16 b = (bytes16)v;
+    vec4 low =
+        (vec4)__builtin_shufflevector(b, b, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    memcpy(p, &low, 4);
+#else
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)v[i];
+#endif
+}
+
+/* One row, a pixel at a time: its three channels and, ignored, the byte behind them. That byte is
+   also written, to be overwritten by the next pixel or to fall into the slack behind the buffer. */
 GR_CLONES static void row_across(const uint8_t *restrict row, const int *first, const int *count,
                                  const int32_t *weight, int most, int n, uint8_t *restrict out)
 {
+    const int32_t half = 1 << (PRECISION - 1);
     for (int i = 0; i < n; i++, out += 3, weight += most) {
         const uint8_t *p = row + 3 * (size_t)first[i];
-        vec4 sum = {1 << (PRECISION - 1), 1 << (PRECISION - 1), 1 << (PRECISION - 1), 0};
-        for (int k = 0; k < count[i]; k++, p += 3) {
-            bytes4 b;
-            memcpy(&b, p, 4);
-            sum += __builtin_convertvector(b, vec4) * weight[k];
-        }
-        out[0] = clip(sum[0]);
-        out[1] = clip(sum[1]);
-        out[2] = clip(sum[2]);
+        vec4 sum = {half, half, half, 0};
+        for (int k = 0; k < count[i]; k++, p += 3)
+            sum += widen(p) * weight[k];
+        sum >>= PRECISION;
+        sum &= ~(sum >> 31); /* clipped to 0..255 */
+        vec4 over = sum > 255;
+        narrow((sum & ~over) | (over & 255), out);
     }
 }
 

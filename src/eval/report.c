@@ -5,6 +5,7 @@
 #include "eval/escape.h"
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 void gr_report_table(const struct gr_report *r, struct gr_buf *b)
@@ -166,26 +167,26 @@ static json_t *report_json(bool *ok, const struct gr_report *r)
     return o;
 }
 
+enum graft_status gr_report_json(const struct gr_report *r, char **text_out,
+                                 struct graft_error *err)
+{
+    bool ok = true;
+    json_t *root = report_json(&ok, r);
+    char *dump = root && ok ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    *text_out = dump ? gr_sprintf("%s\n", dump) : NULL;
+    free(dump);
+    json_decref(root);
+    return *text_out ? GRAFT_OK : gr_error_nomem(err);
+}
+
 enum graft_status gr_report_write_json(const struct gr_report *r, const char *path,
                                        struct graft_error *err)
 {
-    enum graft_status st;
-    struct gr_outfile out = {0};
-    bool ok = true;
-    json_t *root = report_json(&ok, r);
-    if (!root || !ok) {
-        st = gr_error_nomem(err);
-        goto out;
-    }
-    if ((st = gr_outfile_open(&out, path, err)))
-        goto out;
-    /* a failed write is found by commit, which looks at the stream */
-    json_dumpf(root, out.f, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    fputc('\n', out.f);
-    st = gr_outfile_commit(&out, err);
-out:
-    gr_outfile_abort(&out);
-    json_decref(root);
+    char *dump = NULL;
+    enum graft_status st = gr_report_json(r, &dump, err);
+    if (!st)
+        st = gr_file_write(path, dump, strlen(dump), err);
+    gr_free(dump);
     return st;
 }
 

@@ -45,6 +45,8 @@ struct gr_report {
 /* The table for the terminal: method, accuracy, interval, balanced accuracy, macro-F1. */
 void gr_report_table(const struct gr_report *r, struct gr_buf *b);
 
+/* The text of metrics.json; freed with gr_free. */
+enum graft_status gr_report_json(const struct gr_report *r, char **text, struct graft_error *err);
 /* Each writes one file under its name only when it is complete. The same report gives the same
    bytes. */
 enum graft_status gr_report_write_json(const struct gr_report *r, const char *path,

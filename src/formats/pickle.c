@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "formats/weights.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -229,7 +230,8 @@ static void memo_get(struct machine *m, size_t at)
 static void push_global(struct machine *m, const void *module, size_t n_module, const void *name,
                         size_t n_name)
 {
-    if (!m->status && (!module || !name || memchr(module, 0, n_module) || memchr(name, 0, n_name)))
+    if (!m->status && (!module || !name || !gr_weights_name_ok(module, n_module) ||
+                       !gr_weights_name_ok(name, n_name)))
         wrong(m, "bad name of a global");
     if (m->status)
         return;
@@ -678,8 +680,9 @@ const char *gr_pkl_print(const struct gr_pkl *v, char *text, size_t size)
         snprintf(text, size, "a stored item");
         break;
     }
-    for (char *p = text; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    if (!gr_weights_name_ok(text, strlen(text))) /* a message must stay a line of UTF-8 */
+        for (char *p = text; *p; p++)
+            if (*p < 0x20 || *p >= 0x7f)
+                *p = '?';
     return text;
 }

@@ -1,6 +1,7 @@
 /* What tensor does a pickled call of torch._utils._rebuild_... stand for? */
 #include "formats/pth_tensor.h"
 #include "base/mem.h"
+#include "formats/weights.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -138,7 +139,8 @@ static bool is_storage_pid(const struct gr_pkl *pid)
 {
     return pid->kind == GR_PKL_TUPLE && pid->n_v >= 5 && gr_pkl_is_str(pid->v[0], "storage") &&
            pid->v[1]->kind == GR_PKL_GLOBAL && pid->v[2]->kind == GR_PKL_STR &&
-           pid->v[2]->n < 256 && pid->v[4]->kind == GR_PKL_INT && pid->v[4]->i >= 0;
+           pid->v[2]->n < 256 && gr_weights_name_ok(pid->v[2]->s, pid->v[2]->n) &&
+           pid->v[4]->kind == GR_PKL_INT && pid->v[4]->i >= 0;
 }
 
 static void storage_key(const struct gr_pkl *pid, char key[256])

@@ -2,6 +2,7 @@
 #include "formats/pth_zip.h"
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "formats/weights.h"
 #include <limits.h>
 #include <string.h>
 #include <zlib.h>
@@ -96,8 +97,10 @@ static enum graft_status read_entry(struct gr_zip *z, struct gr_reader *r, struc
     uint64_t header = gr_read_u32le(r);
     const uint8_t *name = gr_read_bytes(r, n_name), *extra = gr_read_bytes(r, n_extra);
     gr_read_bytes(r, n_comment);
-    if (r->failed || memchr(name, 0, n_name))
+    if (r->failed)
         return gr_error(err, GRAFT_E_FORMAT, "zip: directory entry %zu is damaged", z->n);
+    if (!gr_weights_name_ok((const char *)name, n_name))
+        return gr_error(err, GRAFT_E_FORMAT, "zip: entry %zu has no printable name", z->n);
     read_zip64(extra, n_extra, &size, &packed, &header);
     char *copy = gr_arena_strndup(&z->arena, (const char *)name, n_name);
     if (!copy || !GR_GROW(z->entries, z->n, z->cap))

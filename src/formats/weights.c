@@ -10,14 +10,10 @@
 const char *gr_file_format_name(enum gr_file_format format)
 {
     static const char *const names[] = {
-        [GR_FILE_UNKNOWN] = "unknown",
-        [GR_FILE_ONNX] = "ONNX",
-        [GR_FILE_PTH_ZIP] = "PyTorch zip",
-        [GR_FILE_PTH_STREAM] = "PyTorch stream",
-        [GR_FILE_SAFETENSORS] = "safetensors",
-        [GR_FILE_SAFETENSORS_INDEX] = "safetensors index",
-        [GR_FILE_KERAS_H5] = "Keras HDF5",
-        [GR_FILE_TFLITE] = "TensorFlow Lite",
+        [GR_FILE_UNKNOWN] = "unknown",         [GR_FILE_ONNX] = "ONNX",
+        [GR_FILE_PTH_ZIP] = "PyTorch zip",     [GR_FILE_PTH_STREAM] = "PyTorch stream",
+        [GR_FILE_SAFETENSORS] = "safetensors", [GR_FILE_SAFETENSORS_INDEX] = "safetensors index",
+        [GR_FILE_KERAS_H5] = "Keras HDF5",     [GR_FILE_TFLITE] = "TensorFlow Lite",
     };
     return names[format];
 }
@@ -139,7 +135,8 @@ static enum graft_status unknown(const uint8_t *data, size_t size, struct graft_
                     describe_other(data, size));
 }
 
-enum graft_status gr_file_format_sniff(const char *path, enum gr_file_format *format, struct graft_error *err)
+enum graft_status gr_file_format_sniff(const char *path, enum gr_file_format *format,
+                                       struct graft_error *err)
 {
     struct gr_map map = {0};
     enum graft_status s = gr_map_open(path, &map, err);
@@ -192,8 +189,7 @@ enum graft_status gr_weights_read(const char *path, struct gr_weights *out, stru
     case GR_FILE_SAFETENSORS_INDEX:
         return gr_safetensors_read_index(path, out, err);
     default:
-        return gr_error(err, GRAFT_E_UNSUPPORTED,
-                        "%s: an %s file, whose weights are not read without its network", path,
-                        gr_file_format_name(format));
+        return gr_error(err, GRAFT_E_UNSUPPORTED, "%s: %s, which is not read as a file of weights",
+                        path, gr_file_format_name(format));
     }
 }

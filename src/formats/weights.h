@@ -20,7 +20,7 @@ const char *gr_file_format_name(enum gr_file_format format);
 /* Looks at the content, not at the name. What is none of these is GRAFT_E_UNSUPPORTED with a
    message that says what it is instead, as far as that can be told; *format is then untouched. */
 enum graft_status gr_file_format_sniff(const char *path, enum gr_file_format *format,
-                                  struct graft_error *err);
+                                       struct graft_error *err);
 enum gr_file_format gr_file_format_sniff_bytes(const void *data, size_t size);
 
 /* Reads any file of weights (PyTorch, safetensors), or the one in a folder as Hugging Face lays it

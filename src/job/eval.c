@@ -1,4 +1,5 @@
 /* How good is a model on labelled pictures? */
+#include "base/events.h"
 #include "base/mem.h"
 #include "eval/report.h"
 #include "job/result.h"
@@ -45,6 +46,8 @@ static bool names_class(const char *label, const char *name)
 static enum graft_status match_classes(struct evaluation *e, struct graft_error *err)
 {
     const struct gr_dataset *ds = &e->pics.ds;
+    if (!ds->n_classes)
+        return gr_error(err, GRAFT_E_CHECK, "%s: the pictures have no labels", e->pics.path);
     e->class_of = gr_alloc_array(ds->n_classes, sizeof *e->class_of);
     if (!e->class_of)
         return gr_error_nomem(err);
@@ -82,7 +85,7 @@ static enum graft_status choose_splits(const struct graft_eval_options *o,
     } splits[] = {{"train", GR_SPLIT_TRAIN}, {"val", GR_SPLIT_VAL}, {"test", GR_SPLIT_TEST}};
     unsigned present = 0;
     for (size_t i = 0; i < ds->n; i++)
-        present |= 1u << ds->items[i].split;
+        present |= 1u << ds->examples[i].split;
     if (o->split) {
         for (int i = 0; i < 3; i++)
             if (!strcmp(o->split, splits[i].name)) {
@@ -95,9 +98,13 @@ static enum graft_status choose_splits(const struct graft_eval_options *o,
         return gr_error(err, GRAFT_E_ARG, "the split is '%s', expected train, val or test",
                         o->split);
     }
-    bool test = present >> GR_SPLIT_TEST & 1;
-    *mask = test ? 1u << GR_SPLIT_TEST : ~0u;
-    *name = test ? "test" : "all";
+    *mask = ~0u;
+    *name = "all";
+    for (int i = 1; i < 3; i++) /* val, if need be; test, if there is one */
+        if (present >> splits[i].split & 1) {
+            *mask = 1u << splits[i].split;
+            *name = splits[i].name;
+        }
     return GRAFT_OK;
 }
 
@@ -112,7 +119,7 @@ static enum graft_status gather_scores(struct evaluation *e, unsigned mask, bool
     if (!e->y || !e->paths || !e->probs)
         return gr_error_nomem(err);
     for (size_t i = 0; i < ds->n; i++) {
-        const struct gr_example *x = &ds->items[i];
+        const struct gr_example *x = &ds->examples[i];
         if (!e->pics.ok[i] || x->label < 0 || !(mask >> x->split & 1))
             continue;
         memcpy(e->probs + e->n * width, e->pics.x + i * width, width * sizeof *e->probs);
@@ -143,7 +150,7 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
                 gr_job_print_preprocess(&e->model.pre, text, sizeof text), e->model.pre_source,
                 e->model.has_pre ? "" : " (change with --mean --std --channels --img-size)");
     if (!s)
-        s = gr_pictures_open(o->data, &o->pictures, ev, &e->pics, err);
+        s = gr_pictures_open_any(o->data, ev, &e->pics, err);
     if (!s)
         s = match_classes(e, err);
     if (!s)

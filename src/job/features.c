@@ -1,4 +1,5 @@
 /* Which vectors does a network give for pictures, as a file? */
+#include "base/events.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/npy.h"
@@ -43,7 +44,7 @@ static enum graft_status write_csv(const struct gr_pictures *p, const char *path
         fprintf(o.f, ",f%lld", (long long)k);
     fputc('\n', o.f);
     for (size_t i = 0; i < p->ds.n; i++) {
-        const struct gr_example *e = &p->ds.items[i];
+        const struct gr_example *e = &p->ds.examples[i];
         if (!p->ok[i])
             continue;
         put_csv_field(o.f, e->path);
@@ -67,7 +68,7 @@ static enum graft_status write_paths(const struct gr_pictures *p, const char *pa
     if (s)
         return s;
     for (size_t i = 0; i < p->ds.n; i++) {
-        const struct gr_example *e = &p->ds.items[i];
+        const struct gr_example *e = &p->ds.examples[i];
         if (p->ok[i])
             fprintf(o.f, "%s\t%s\n", e->path, e->label >= 0 ? p->ds.classes[e->label] : "");
     }
@@ -83,14 +84,21 @@ static enum graft_status write_rows(struct gr_pictures *p, const char *path, con
         return write_csv(p, path, err);
     enum graft_status s;
     if (!strcmp(ending, ".npy")) {
-        s = gr_npy_write(path, p->x, n, (size_t)p->width, err);
+        struct gr_outfile o;
+        s = gr_outfile_open(&o, path, err);
+        if (!s) {
+            gr_npy_write_header(o.f, dims[0], dims[1]);
+            for (size_t i = 0; i < n; i++)
+                gr_npy_append(o.f, p->x + i * (size_t)p->width, p->width);
+            s = gr_outfile_commit(&o, err);
+        }
     } else {
         const char *name = "features";
         const struct gr_tensor t = {.dtype = GR_F32,
                                     .shape = gr_shape_from(2, dims),
                                     .size = n * (size_t)p->width * sizeof *p->x,
                                     .data = p->x};
-        s = gr_safetensors_write(path, 1, &name, &t, 0, NULL, err);
+        s = gr_safetensors_write(path, 1, &name, &t, 0, NULL, NULL, err);
     }
     return s ? s : write_paths(p, path, err);
 }
@@ -112,7 +120,7 @@ enum graft_status graft_features(const struct graft_features_options *o,
     if (!s)
         s = gr_network_features(&m, o->cut, o->pictures.batch, o->pictures.precision, &net, err);
     if (!s)
-        s = gr_pictures_open_any(o->data, &o->pictures, ev, &p, err);
+        s = gr_pictures_open_any(o->data, ev, &p, err);
     if (!s)
         s = gr_pictures_run(&p, &net, &o->pictures, "features", ev, err);
     if (!s)

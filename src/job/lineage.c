@@ -40,12 +40,25 @@ static json_t *split_list(const struct gr_pictures *p, enum gr_split split)
 {
     json_t *list = json_array();
     for (size_t i = 0; list && i < p->ds.n; i++)
-        if (p->ok[i] && p->ds.items[i].split == split &&
-            json_array_append_new(list, text(p->ds.items[i].path))) {
+        if (p->ok[i] && p->ds.examples[i].split == split &&
+            json_array_append_new(list, text(p->ds.examples[i].path))) {
             json_decref(list);
             return NULL;
         }
     return list;
+}
+
+enum graft_status gr_findings_write(const struct gr_findings *findings, const char *dir,
+                                    struct graft_error *err)
+{
+    struct gr_buf b;
+    char *path = gr_path_join(dir, "check.txt");
+    gr_buf_init(&b, 0);
+    gr_findings_print(findings, &b);
+    enum graft_status s = path ? gr_report_flush(&b, path, err) : gr_error_nomem(err);
+    gr_buf_clear(&b);
+    gr_free(path);
+    return s;
 }
 
 enum graft_status gr_lineage_write(const char *dir, const char *command,
@@ -67,7 +80,7 @@ enum graft_status gr_lineage_write(const char *dir, const char *command,
         {"feature_key", hash_text(net->key)},
         {"precision",
          text(gr_plan_get_precision(net->plan) == GR_PRECISION_BF16 ? "bf16" : "fp32")},
-        {"data", text(p->ds.path)},
+        {"data", text(p->path)},
         {"data_hash", data_hash(p)},
         {"train", split_list(p, GR_SPLIT_TRAIN)},
         {"val", split_list(p, GR_SPLIT_VAL)},

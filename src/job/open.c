@@ -6,6 +6,7 @@
 #include "formats/weights.h"
 #include "job/job.h"
 #include "zoo/zoo.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,9 +14,7 @@ static enum graft_status open_weights(const char *path, struct gr_model *m, stru
 {
     struct gr_weights w = {0};
     enum graft_status s = gr_weights_read(path, &w, err);
-    if (!s)
-        s = gr_zoo_build(&w, m, err);
-    if (s == GRAFT_E_UNSUPPORTED || s == GRAFT_E_SHAPE || s == GRAFT_E_FORMAT)
+    if (!s && (s = gr_zoo_build(&w, m, err)))
         gr_error_in(err, s, "%s", path);
     if (!s && w.wrapper)
         s = gr_model_add_note(m, err, "weights were nested under '%s'", w.wrapper);
@@ -60,8 +59,10 @@ static enum graft_status check_preprocess(const struct graft_preprocess *p, stru
         return gr_error(err, GRAFT_E_ARG, "preprocessing to %dx%d from a short side of %d pixels",
                         p->width, p->height, p->resize_to);
     for (int i = 0; i < 3; i++)
-        if (!(p->std[i] != 0) || !(p->scale != 0))
-            return gr_error(err, GRAFT_E_ARG, "preprocessing divides by zero");
+        if (!isfinite(p->mean[i]) || !isfinite(p->std[i]) || p->std[i] == 0 ||
+            !isfinite(p->scale) || p->scale == 0)
+            return gr_error(err, GRAFT_E_ARG, "preprocessing with mean %g, std %g and scale %g",
+                            p->mean[i], p->std[i], p->scale);
     return GRAFT_OK;
 }
 
@@ -97,7 +98,7 @@ enum graft_status gr_job_open_model(const char *path, const struct graft_load_op
         gr_free(m->pre_source);
         if (!(m->pre_source = gr_strdup("given by the caller")))
             s = gr_error_nomem(err);
-    } else if (!s && !m->has_pre) {
+    } else if (!s && !m->pre_source) {
         s = guess_preprocess(m, err);
     }
     if (!s)

@@ -6,6 +6,70 @@
 #include "data/loader.h"
 #include <string.h>
 
+enum graft_status gr_pictures_open_any(const char *path, const struct graft_events *ev,
+                                       struct gr_pictures *p, struct graft_error *err)
+{
+    p->path = path;
+    enum graft_status s = gr_dataset_open(path, &p->ds, err);
+    for (size_t i = 0; !s && i < p->ds.n_notes; i++)
+        gr_note(ev, path, "%s", p->ds.notes[i]);
+    for (size_t i = 0; !s && i < p->ds.n_bad; i++)
+        gr_warn(ev, p->ds.bad[i].path, "%s", p->ds.bad[i].why);
+    return s;
+}
+
+enum graft_status gr_pictures_open(const char *path, const struct graft_data_options *o,
+                                   const struct graft_events *ev, struct gr_pictures *p,
+                                   struct graft_error *err)
+{
+    size_t n[GR_N_SPLITS] = {0};
+    p->path = path;
+    enum graft_status s = gr_dataset_open(path, &p->ds, err);
+    const struct gr_dataset *ds = &p->ds;
+    if (!s && !ds->n_classes)
+        s = gr_error(
+            err, GRAFT_E_CHECK,
+            "%s: no labels: expected a folder of pictures for each class, or a list with a "
+            "column 'label'",
+            path);
+    if (!s)
+        s = gr_dataset_split(&p->ds, o->seed, o->val, o->test, err);
+    if (s)
+        return s;
+    for (size_t i = 0; i < ds->n; i++)
+        n[ds->examples[i].split]++;
+    gr_note(ev, path, "%zu classes, %zu pictures (%zu train, %zu val, %zu test%s)", ds->n_classes,
+            ds->n, n[GR_SPLIT_TRAIN], n[GR_SPLIT_VAL], n[GR_SPLIT_TEST],
+            ds->splits_given ? "; as the data say" : "; cut by --seed, --val and --test");
+    if (ds->n_bad && o->stop_on_bad)
+        return gr_error(err, GRAFT_E_FORMAT, "%s: %s", ds->bad[0].path, ds->bad[0].why);
+    return GRAFT_OK;
+}
+
+enum graft_status gr_pictures_check(const struct gr_pictures *p, const struct graft_events *ev,
+                                    struct gr_findings *findings, struct graft_error *err)
+{
+    struct gr_file_fact *facts = NULL;
+    if (p->hash) {
+        facts = gr_alloc_zero(p->ds.n, sizeof *facts);
+        if (!facts)
+            return gr_error_nomem(err);
+        for (size_t i = 0; i < p->ds.n; i++)
+            facts[i] = (struct gr_file_fact){true, p->hash[i], p->ok[i] ? GRAFT_OK : GRAFT_E_FORMAT,
+                                             p->problem[i]};
+    }
+    enum graft_status s = gr_dataset_check(&p->ds, facts, findings, err);
+    for (size_t i = 0; !s && i < findings->n; i++) {
+        const struct gr_finding *f = &findings->items[i];
+        if (f->severity == GR_NOTE)
+            gr_note(ev, "check", "%s", f->text);
+        else
+            gr_warn(ev, "check", "%s", f->text);
+    }
+    gr_free(facts);
+    return s;
+}
+
 /* ---- the run: loader -> (cache | network) -> rows ---------------------------------------------
  */
 
@@ -42,7 +106,7 @@ static bool wanted(void *user, size_t index, struct gr_hash content)
     struct feature_run *r = user;
     (void)index;
     const struct gr_cache_key key = {r->net->key, content};
-    return !r->cache || !gr_cache_has(r->cache, key);
+    return !r->cache || !gr_cache_has(r->cache, key, (size_t)r->net->width);
 }
 
 /* A cache that cannot be written costs time, not the result: say so once and go on. */
@@ -72,18 +136,18 @@ static enum graft_status flush(struct feature_run *r, struct graft_error *err)
         in = r->last;
     }
     enum graft_status s = gr_exec_run(r->exec, &in, &out, err);
-    for (size_t i = 0; !s && i < r->filled; i++) {
+    if (s)
+        return gr_error_in(err, s, "%s", net->name);
+    for (size_t i = 0; i < r->filled; i++) {
         size_t k = r->waiting[i];
         const float *row = r->y + i * width;
         for (size_t j = 0; j < width; j++)
             if (!(row[j] - row[j] == 0)) /* NaN or infinite */
                 return gr_error(err, GRAFT_E_COMPUTE, "%s: the network's output %zu is %g",
-                                r->p->ds.items[k].path, j, row[j]);
+                                r->p->ds.examples[k].path, j, row[j]);
         memcpy(r->p->x + k * width, row, width * sizeof *row);
         r->puts[i] = (struct gr_cache_put){{net->key, r->p->hash[k]}, &r->entries[i], row, width};
     }
-    if (s)
-        return s;
     keep(r, r->puts, r->filled);
     r->p->n_computed += (int64_t)r->filled;
     r->filled = 0;
@@ -95,7 +159,7 @@ static enum graft_status mark_bad(struct gr_pictures *p, size_t k, const char *m
 {
     p->ok[k] = false;
     p->n_bad++;
-    p->problem[k] = gr_sprintf("%s: %s", p->ds.items[k].path, message);
+    p->problem[k] = gr_sprintf("%s: %s", p->ds.examples[k].path, message);
     return p->problem[k] ? GRAFT_OK : gr_error_nomem(err);
 }
 
@@ -122,8 +186,10 @@ static enum graft_status from_cache(struct feature_run *r, size_t k, struct graf
     if (s)
         return s;
     if (!found)
-        return gr_error(err, GRAFT_E_IO, "%s: its features vanished from the cache; run again",
-                        p->ds.items[k].path);
+        return gr_error(err, GRAFT_E_IO,
+                        "%s: its features vanished from the cache; run again, or delete "
+                        "the cache folder if that does not help",
+                        p->ds.examples[k].path);
     p->n_cached++;
     if (e.status)
         return mark_bad(p, k, e.message, err);
@@ -138,7 +204,7 @@ static enum graft_status take_item(struct feature_run *r, const struct gr_item *
     size_t k = item->index;
     if (item->have_content) {
         p->hash[k] = item->content;
-        p->ds.items[k].format = item->format;
+        p->ds.examples[k].format = item->format;
     }
     if (!item->status && !item->wanted)
         return from_cache(r, k, err);
@@ -246,13 +312,14 @@ enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network
     enum graft_status s = paths ? prepare(&r, o, err) : gr_error_nomem(err);
     double began = gr_seconds();
     for (size_t i = 0; !s && i < p->ds.n; i++)
-        paths[i] = p->ds.items[i].path;
+        paths[i] = p->ds.examples[i].path;
     if (!s)
         s = loop(&r, o, topic, paths, err);
     double seconds = gr_seconds() - began;
     if (!s)
         gr_note(ev, topic, "%lld computed, %lld cached, %lld unreadable; %.1f s (%.0f img/s)",
-                (long long)p->n_computed, (long long)p->n_cached, (long long)p->n_bad, seconds,
+                (long long)p->n_computed, (long long)p->n_cached,
+                (long long)p->n_bad + (long long)p->ds.n_bad, seconds,
                 (double)p->ds.n / (seconds > 1e-9 ? seconds : 1e-9));
     run_clear(&r);
     gr_free(paths);

@@ -6,6 +6,7 @@
 #include "job/job.h"
 
 struct gr_pictures {
+    const char *path; /* borrowed from whoever opened it */
     struct gr_dataset ds;
     /* By example, as in ds: */
     bool *ok;             /* it could be read */
@@ -16,15 +17,22 @@ struct gr_pictures {
     int64_t width, n_computed, n_cached, n_bad;
 };
 
-/* Reads the list of pictures at `path` into p->ds and notes what was found. */
+/* Reads the list of labelled pictures at `path` into p->ds, splits it and notes what was found. */
 enum graft_status gr_pictures_open(const char *path, const struct graft_data_options *o,
                                    const struct graft_events *ev, struct gr_pictures *p,
                                    struct graft_error *err);
+/* The same for pictures that need no labels and no splits. */
+enum graft_status gr_pictures_open_any(const char *path, const struct graft_events *ev,
+                                       struct gr_pictures *p, struct graft_error *err);
 /* Fills the rest: from the cache, or by reading, decoding and running the network. With
    o->stop_on_bad the first unreadable picture is an error. */
 enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network *net,
                                   const struct graft_data_options *o, const char *topic,
                                   const struct graft_events *ev, struct graft_error *err);
+/* The data check, with what reading found (p->hash NULL: nothing was read yet); every finding
+   becomes a note or a warning. */
+enum graft_status gr_pictures_check(const struct gr_pictures *p, const struct graft_events *ev,
+                                    struct gr_findings *findings, struct graft_error *err);
 void gr_pictures_clear(struct gr_pictures *p);
 
 #endif

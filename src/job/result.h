@@ -14,6 +14,9 @@ enum graft_status gr_job_gate(const char *require, const struct gr_metrics *m,
                               struct graft_error *err);
 
 /* ---- lineage.c ---- */
+/* check.txt: what the data check found. */
+enum graft_status gr_findings_write(const struct gr_findings *findings, const char *dir,
+                                    struct graft_error *err);
 /* graft.json: version, command, seed, hashes of model and data, split lists. */
 enum graft_status gr_lineage_write(const char *dir, const char *command,
                                    const struct graft_data_options *o, const char *from,

@@ -1,4 +1,5 @@
 /* How do labelled pictures become a tested classifier in a file? */
+#include "base/events.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "eval/baseline.h"
@@ -75,7 +76,7 @@ static enum graft_status gather(const struct gr_pictures *p, unsigned splits, st
 {
     size_t n = 0, width = (size_t)p->width;
     for (size_t i = 0; i < p->ds.n; i++)
-        n += p->ok[i] && p->ds.items[i].label >= 0 && (splits >> p->ds.items[i].split & 1);
+        n += p->ok[i] && p->ds.examples[i].label >= 0 && (splits >> p->ds.examples[i].split & 1);
     s->y = gr_alloc_array(n, sizeof *s->y);
     s->x = gr_alloc_array(n, width * sizeof *s->x);
     s->thumbs = gr_alloc_array(n, GR_THUMB);
@@ -83,7 +84,7 @@ static enum graft_status gather(const struct gr_pictures *p, unsigned splits, st
     if (!s->y || !s->x || !s->thumbs || !s->paths)
         return gr_error_nomem(err);
     for (size_t i = 0; i < p->ds.n; i++) {
-        const struct gr_example *e = &p->ds.items[i];
+        const struct gr_example *e = &p->ds.examples[i];
         if (!p->ok[i] || e->label < 0 || !(splits >> e->split & 1))
             continue;
         s->y[s->n] = e->label;
@@ -95,11 +96,11 @@ static enum graft_status gather(const struct gr_pictures *p, unsigned splits, st
     return GRAFT_OK;
 }
 
-static size_t count_split(const struct gr_pictures *p, int split)
+static size_t count_split(const struct gr_pictures *p, enum gr_split split)
 {
     size_t n = 0;
     for (size_t i = 0; i < p->ds.n; i++)
-        n += p->ok[i] && p->ds.items[i].split == split;
+        n += p->ok[i] && p->ds.examples[i].split == split;
     return n;
 }
 
@@ -316,7 +317,7 @@ static void fill_report(const struct training *t, struct gr_report_method *metho
         .n_train = t->n_train,
         .n_val = t->n_val,
         .n_test = t->test.n,
-        .n_unreadable = (size_t)t->pics.n_bad,
+        .n_unreadable = (size_t)t->pics.n_bad + t->pics.ds.n_bad,
         .evaluated_on = "test",
         .source_name = gr_path_base(t->o->from),
         .source_sha256 = t->sha256,
@@ -345,7 +346,7 @@ static enum graft_status write_run(struct training *t, struct gr_report *r, stru
     const struct graft_train_options *o = t->o;
     enum graft_status s = gr_report_write_all(r, t->run_dir, err);
     if (!s)
-        s = gr_findings_write(&t->findings, &t->pics, t->run_dir, err);
+        s = gr_findings_write(&t->findings, t->run_dir, err);
     if (!s)
         s = gr_lineage_write(t->run_dir, o->command, &o->pictures, o->from, t->sha256, &t->net,
                              &t->pics, err);

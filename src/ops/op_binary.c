@@ -50,14 +50,6 @@ static enum graft_status infer_pow(struct gr_infer *c, struct graft_error *err)
     return infer_broadcast(c, c->in[0].dtype, err);
 }
 
-static enum graft_status infer_mod(struct gr_infer *c, struct graft_error *err)
-{
-    if (!GR_PARAMS(c->node, struct binary_params)->fmod && gr_dtype_is_float(c->in[0].dtype))
-        return gr_error(err, GRAFT_E_FORMAT, "attribute 'fmod' is 0, expected 1 for %s",
-                        gr_dtype_name(c->in[0].dtype));
-    return infer_arithmetic(c, err);
-}
-
 /* The slope may only be repeated, not X. */
 static enum graft_status infer_prelu(struct gr_infer *c, struct graft_error *err)
 {
@@ -117,7 +109,9 @@ static double modulo(double a, double b, enum gr_dtype type, bool sign_of_a)
     if (b == 0 && !gr_dtype_is_float(type))
         return 0;
     double r = fmod(a, b);
-    return !sign_of_a && r != 0 && (r < 0) != (b < 0) ? r + b : r;
+    if (sign_of_a)
+        return r;
+    return r == 0 ? copysign(0, b) : (r < 0) != (b < 0) ? r + b : r;
 }
 
 #define OP(id, onnx_name, first_opset, n_min, n_max, size, table, infer_rule)                      \
@@ -167,7 +161,7 @@ BINARY(xor, "Xor", 7, infer_logic, NULL, (a != 0) != (b != 0));
 static const struct gr_param mod_params[] = {
     GR_ROW_BOOL(struct binary_params, fmod, 0, "the result has the sign of the dividend"),
     GR_ROW_END};
-BINARY(mod, "Mod", 10, infer_mod, mod_params, modulo(a, b, type, flag));
+BINARY(mod, "Mod", 10, infer_arithmetic, mod_params, modulo(a, b, type, flag));
 
 static enum graft_status ref_where(const struct gr_node *node, int n_in, const struct gr_ref *in,
                                    int n_out, struct gr_ref *out, struct graft_error *err)

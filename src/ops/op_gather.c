@@ -42,7 +42,7 @@ static enum graft_status ref_gather(const struct gr_node *node, int n_in, const 
     (void)n_in, (void)n_out;
     const struct gr_shape *x = &in[0].shape;
     int axis = gr_axis(GR_PARAMS(node, struct gr_axis_params)->axis, x->rank);
-    int64_t outer = gr_shape_count_range(x, 0, axis), size = x->dim[axis], from;
+    int64_t outer = gr_shape_count_range(x, 0, axis), size = x->dim[axis], from = 0;
     int64_t inner = gr_shape_count_range(x, axis + 1, x->rank), n = gr_ref_count(&in[1]);
     double *y = out->v;
     for (int64_t o = 0; gr_ref_count(out) && o < outer; o++)
@@ -79,7 +79,7 @@ static enum graft_status ref_elements(const struct gr_node *node, int n_in, cons
     (void)n_in, (void)n_out;
     const struct gr_shape *x = &in[0].shape;
     int axis = gr_axis(GR_PARAMS(node, struct gr_axis_params)->axis, x->rank);
-    int64_t at[GR_MAX_RANK] = {0}, stride[GR_MAX_RANK], i = 0, from;
+    int64_t at[GR_MAX_RANK] = {0}, stride[GR_MAX_RANK], i = 0, from = 0;
     gr_strides(x, stride);
     if (!gr_ref_count(out))
         return GRAFT_OK;

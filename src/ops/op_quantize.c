@@ -60,7 +60,9 @@ static enum graft_status each(const struct gr_node *node, int n_in, const struct
     for (int64_t i = 0, n = gr_ref_count(y); i < n; i++) {
         int64_t k = i / inner % n_scale;
         double zero = gr_ref_has(n_in, in, 2) ? in[2].v[k] : 0, v = in[0].v[i];
-        y->v[i] = quantize ? nearbyint(v / in[1].v[k]) + zero : (v - zero) * in[1].v[k];
+        /* The quotient is one of float32: which side of a half it falls on is part of the meaning.
+         */
+        y->v[i] = quantize ? nearbyint((float)(v / in[1].v[k])) + zero : (v - zero) * in[1].v[k];
     }
     return GRAFT_OK; /* storing saturates */
 }

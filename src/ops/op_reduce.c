@@ -114,8 +114,10 @@ static enum graft_status reduce(enum kind kind, const struct gr_node *node, int 
         for (int64_t i = 0; i < n_y; i++)
             max[i] = isfinite(max[i]) ? max[i] : 0;
     }
+    double least = out->dtype == GR_BOOL ? 0 : -INFINITY;
+    double most = out->dtype == GR_BOOL ? 1 : INFINITY;
     for (int64_t i = 0; i < n_y; i++)
-        out->v[i] = kind == MAX ? -INFINITY : kind == MIN ? INFINITY : kind == PROD;
+        out->v[i] = kind == MAX ? least : kind == MIN ? most : kind == PROD;
     sweep(kind, x, stride, max, out->v);
     for (int64_t i = 0; i < n_y; i++) {
         double *y = &out->v[i];

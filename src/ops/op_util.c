@@ -8,6 +8,8 @@ enum graft_status gr_infer_out(struct gr_infer *c, int i, enum gr_dtype dtype,
     char text[GR_SHAPE_TEXT];
     if (i >= c->n_out)
         return GRAFT_OK;
+    if (c->node->out[i] < 0 && i < c->node->op->min_out)
+        return gr_error(err, GRAFT_E_FORMAT, "output %d is missing", i);
     if (shape->rank > GR_MAX_RANK || gr_shape_count(shape) < 0)
         return gr_error(err, GRAFT_E_LIMIT, "output %d would have shape %s, which is too large", i,
                         gr_shape_print(shape, text));

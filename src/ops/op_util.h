@@ -58,7 +58,7 @@
 /* ---- shape rules ---------------------------------------------------------------------------- */
 
 /* Output i has this type; refuses shapes with more than GR_MAX_COUNT elements. Does nothing for an
-   output that the node does not have. */
+   output that the node does not have; one that it must have and leaves out is an error. */
 enum graft_status gr_infer_out(struct gr_infer *c, int i, enum gr_dtype dtype,
                                const struct gr_shape *shape, struct graft_error *err);
 static inline bool gr_infer_has(const struct gr_infer *c, int i)

@@ -295,9 +295,10 @@ int gr_zoo_conv(struct gr_zoo_builder *b, int x, const char *name, struct gr_zoo
     if (groups == GR_ZOO_DEPTHWISE)
         groups = in;
     int64_t out = c.out ? c.out : in;
-    if (in < 1 || out < 1 || groups < 1 || in % groups || out % groups) {
-        gr_zoo_fail(b, "'%s%s' has %lld channels in, %lld out and %lld groups", b->prefix, name,
-                    (long long)in, (long long)out, (long long)groups);
+    if (in < 1 || out < 1 || groups < 1 || in % groups || out % groups || c.kernel < 1) {
+        gr_zoo_fail(b, "'%s%s' has %lld channels in, %lld out, %lld groups and kernel %lld",
+                    b->prefix, name, (long long)in, (long long)out, (long long)groups,
+                    (long long)c.kernel);
         in = groups = 1;
     }
     int inputs[3] = {x}, n = 2, node;

@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "zoo/builder.h"
+#include <stdio.h>
 #include <string.h>
 
 /* What training frameworks put before the module path. */
@@ -23,31 +24,40 @@ static bool is_ignored(const char *name)
     return false;
 }
 
-/* Does `name` lie in a module of the network, the part before the first dot after the prefix? */
-static bool in_network(const struct gr_zoo_builder *b, const char *name)
+/* The part of a name between the prefix and the next dot: the outermost module. */
+static const char *outer_module(const struct gr_zoo_builder *b, const char *name, char *text,
+                                size_t size)
 {
     size_t skip = strlen(b->prefix);
     if (strncmp(name, b->prefix, skip))
-        return false;
-    size_t n = strcspn(name + skip, ".") + skip;
-    for (size_t i = 0; i < b->w->n; i++)
-        if (b->used[i] && !strncmp(b->w->items[i].name, name, n) && b->w->items[i].name[n] == '.')
-            return true;
-    return false;
+        return NULL;
+    snprintf(text, size, "%.*s", (int)strcspn(name + skip, "."), name + skip);
+    return text;
 }
 
 /* A tensor inside a used module that the network does not know (squeeze-and-excite, say) changes
    what is computed: refused. Others are noted. */
 static void judge_unused(struct gr_zoo_builder *b)
 {
+    struct gr_names modules = {0};
     size_t n = 0;
     const struct gr_weight *first = NULL;
-    char text[GR_SHAPE_TEXT];
+    char text[GR_SHAPE_TEXT], module[1024];
+    for (size_t i = 0; !b->status && i < b->w->n; i++) {
+        const char *name = b->w->items[i].name;
+        if (!b->used[i] || !outer_module(b, name, module, sizeof module) ||
+            gr_names_find(&modules, module) >= 0)
+            continue;
+        char *copy = gr_arena_strdup(&b->g->arena, module);
+        if (!copy || !gr_names_set(&modules, copy, 1))
+            b->status = gr_error_nomem(&b->err);
+    }
     for (size_t i = 0; !b->status && i < b->w->n; i++) {
         const struct gr_weight *item = &b->w->items[i];
         if (b->used[i] || is_ignored(item->name))
             continue;
-        if (in_network(b, item->name))
+        if (outer_module(b, item->name, module, sizeof module) &&
+            gr_names_find(&modules, module) >= 0)
             gr_zoo_fail(b, "'%s' of shape %s has no place in it", item->name,
                         gr_shape_print(&item->tensor.shape, text));
         first = n++ ? first : item;
@@ -56,6 +66,7 @@ static void judge_unused(struct gr_zoo_builder *b)
         b->status = gr_model_add_note(b->model, &b->err, "%zu tensor%s not used, first '%s' %s", n,
                                       n > 1 ? "s" : "", first->name,
                                       gr_shape_print(&first->tensor.shape, text));
+    gr_names_clear(&modules);
 }
 
 /* One attempt; the result is in b->status, b->model and the two counts. */
@@ -83,7 +94,7 @@ static void attempt(struct gr_zoo_builder *b, const struct gr_arch *arch, const 
     if (!b->status && gr_zoo_classes(b) && !b->model->pretrain) {
         /* Trained on somebody's own classes, most likely from the usual start. */
         struct graft_preprocess pre = b->model->pre;
-        gr_zoo_set_pre(b, gr_zoo_path(b, "%s, assumed", b->model->pre_source), true, &pre);
+        gr_zoo_set_pre(b, gr_zoo_path(b, "%s, assumed", b->model->pre_source), false, &pre);
     }
     if (!b->status)
         b->status = gr_graph_check(b->g, &b->err);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes backbone.onnx, the small random network that the end-to-end tests start from:
-three strided convolutions with batch-norm, global pooling, 10 classes; input (N,3,32,32)."""
+"""Writes backbone.onnx, the small network that the end-to-end tests start from: edge filters in
+eight directions, then two random strided convolutions with batch-norm, global pooling, 10 classes;
+input (N,3,32,32)."""
 import sys
 
 import numpy as np
@@ -16,9 +17,20 @@ def const(name, v):
     return name
 
 
+def edges():
+    """Half of the first layer: differences along four axes, both signs, over the sum of planes."""
+    sobel = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 4.0
+    slant = np.array([[2, 1, 0], [1, 0, -1], [0, -1, -2]]) / 4.0
+    axes = [sobel, sobel.T, slant, slant[:, ::-1]]
+    return np.stack([np.stack([sign * a] * 3) for a in axes for sign in (1, -1)])
+
+
 x, width = "input", 3
 for i, out in enumerate((16, 32, 64)):
-    w = const(f"conv{i}.weight", rng.normal(0, (2 / (9 * width)) ** 0.5, (out, width, 3, 3)))
+    kernels = rng.normal(0, (2 / (9 * width)) ** 0.5, (out, width, 3, 3))
+    if i == 0:
+        kernels[:8] = edges()
+    w = const(f"conv{i}.weight", kernels)
     nodes.append(helper.make_node("Conv", [x, w], [f"conv{i}"], f"/conv{i}", kernel_shape=[3, 3],
                                   strides=[2, 2] if i else [1, 1], pads=[1, 1, 1, 1]))
     bn = [const(f"bn{i}.weight", rng.uniform(0.8, 1.2, out)),

@@ -2,12 +2,10 @@
    and colour under noise, as BMP files in a folder per class: a task that nearest pixels cannot do
    well. usage: make_pictures DIR N_PER_CLASS SEED [SIZE] */
 #include <errno.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 static uint64_t state;
@@ -21,39 +19,29 @@ static double uniform(void)
     return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
-static bool inside(int shape, double x, double y, double r)
-{
-    switch (shape) {
-    case 0:
-        return x * x + y * y < r * r;
-    case 1:
-        return fabs(x) < 0.85 * r && fabs(y) < 0.85 * r;
-    default:
-        return (fabs(x) < r && fabs(y) < 0.3 * r) || (fabs(y) < r && fabs(x) < 0.3 * r);
-    }
-}
-
 static uint8_t level(double v)
 {
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-static void draw(int shape, int size, uint8_t *bgr)
+/* kind 0: checks, 1: columns, 2: rows */
+static void draw(int kind, int size, uint8_t *bgr)
 {
-    double r = size * (0.18 + 0.2 * uniform()), cx = size * (0.35 + 0.3 * uniform());
-    double cy = size * (0.35 + 0.3 * uniform()), angle = 6.283185307 * uniform();
+    double width = 1 + uniform(), px = 8 * uniform(), py = 8 * uniform();
     double ink[3], paper[3], noise = 10 + 30 * uniform();
+    double slope_x = 4 * (uniform() - 0.5), slope_y = 4 * (uniform() - 0.5); /* uneven light */
     for (int c = 0; c < 3; c++) {
         paper[c] = 40 + 175 * uniform();
         ink[c] = paper[c] + (uniform() < 0.5 ? -1 : 1) * (50 + 60 * uniform());
     }
     for (int y = 0; y < size; y++)
         for (int x = 0; x < size; x++) {
-            double dx = x - cx, dy = y - cy;
-            double u = dx * cos(angle) + dy * sin(angle), v = dy * cos(angle) - dx * sin(angle);
-            const double *colour = inside(shape, u, v, r) ? ink : paper;
+            int column = (int)((x + px) / width) & 1, row = (int)((y + py) / width) & 1;
+            bool dark = kind == 0 ? column ^ row : kind == 1 ? column : row;
             for (int c = 0; c < 3; c++)
-                bgr[(y * size + x) * 3 + c] = level(colour[c] + noise * (uniform() - 0.5));
+                bgr[(y * size + x) * 3 + c] =
+                    level((dark ? ink : paper)[c] + slope_x * (x - size / 2) +
+                          slope_y * (y - size / 2) + noise * (uniform() - 0.5));
         }
 }
 
@@ -87,13 +75,12 @@ static bool write_bmp(const char *path, int size, const uint8_t *bgr)
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"cross", "disc", "square"};
-    static const int shapes[] = {2, 0, 1};
+    static const char *const names[] = {"checks", "columns", "rows"};
     if (argc < 4) {
         fprintf(stderr, "usage: make_pictures DIR N_PER_CLASS SEED [SIZE]\n");
         return 2;
     }
-    int n = atoi(argv[2]), size = argc > 4 ? atoi(argv[4]) : 40;
+    int n = atoi(argv[2]), size = argc > 4 ? atoi(argv[4]) : 32;
     unsigned seed = (unsigned)atoi(argv[3]);
     uint8_t *bgr = size > 0 && size <= 4096 ? malloc((size_t)size * (size_t)size * 3) : NULL;
     char path[4096];
@@ -106,7 +93,7 @@ int main(int argc, char **argv)
             return 1;
         for (int i = 0; i < n; i++) {
             state = (uint64_t)seed * 1000003u + (uint64_t)c * 100000007u + (uint64_t)i * 7919u;
-            draw(shapes[c], size, bgr);
+            draw(c, size, bgr);
             snprintf(path, sizeof path, "%s/%s/%u-%04d.bmp", argv[1], names[c], seed, i);
             if (!write_bmp(path, size, bgr))
                 return 1;

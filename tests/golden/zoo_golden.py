@@ -190,6 +190,7 @@ def main():
         for title, net in (("ResNet-18", tv.resnet18), ("ResNet-50", tv.resnet50),
                            ("ResNeXt-50 32x4d", tv.resnext50_32x4d),
                            ("MobileNetV2 1.0", tv.mobilenet_v2),
+                           ("MobileNetV3 small", tv.mobilenet_v3_small),
                            ("ShuffleNetV2 x0.5", tv.shufflenet_v2_x0_5),
                            ("SqueezeNet 1.0", tv.squeezenet1_0),
                            ("SqueezeNet 1.1", tv.squeezenet1_1)):

@@ -288,7 +288,7 @@ static void absurd_sizes(void **state)
     read_picture("jpeg_444.jpg", &f);
     uint8_t *sof = memmem(f.data, f.size, "\xff\xc0\0\x11\x08", 5);
     assert_non_null(sof);
-    memcpy(sof + 5, "\x30\x00\x30\x00", 4); /* 12288 x 12288 in two kilobytes */
+    memcpy(sof + 5, "\x0f\xa0\x0f\xa0", 4); /* 4000 x 4000 in two kilobytes */
     assert_int_equal(gr_image_decode(f.data, f.size, NULL, NULL, &im, &err), GRAFT_E_FORMAT);
     assert_true(im.cap == 0);
     memcpy(sof + 5, "\xff\xff\xff\xff", 4);
@@ -299,6 +299,11 @@ static void absurd_sizes(void **state)
     assert_int_equal(gr_image_decode(f.data, f.size, NULL, &limits, &im, &err), GRAFT_E_LIMIT);
     assert_int_equal(gr_image_decode("", 0, NULL, NULL, &im, &err), GRAFT_E_FORMAT);
     assert_int_equal(gr_image_decode("hello", 5, NULL, NULL, &im, &err), GRAFT_E_FORMAT);
+    read_picture("gif_offset.gif", &f);
+    memcpy(f.data + 6, "\x00\x30\x00\x30", 4); /* a canvas of 12288 x 12288 */
+    assert_int_equal(gr_image_decode(f.data, 1000, NULL, NULL, &im, &err), GRAFT_E_LIMIT);
+    assert_true(im.cap == 0);
+    read_picture("png_rgb8.png", &f);
     const struct gr_rect outside = {0, 0, 48, 33};
     assert_int_equal(gr_image_decode(f.data, f.size, &outside, NULL, &im, &err), GRAFT_E_ARG);
     gr_image_clear(&im);
@@ -395,6 +400,32 @@ static void strips(void **state)
     gr_preprocessor_clear(&pp);
 }
 
+static void no_memory(void **state)
+{
+    (void)state;
+    struct file f = {0};
+    float out[3 * 24 * 24];
+    static const char *const names[] = {"jpeg_exif6.jpg", "jpeg_cmyk.jpg", "png_rgb8.png",
+                                        "gif_offset.gif", "bmp_rle8.bmp",  "webp_exif.webp"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        read_picture(names[i], &f);
+        for (uint64_t n = 1;; n++) {
+            struct gr_preprocessor pp = {0};
+            struct graft_error err;
+            gr_mem_fail_at(n);
+            enum graft_status s =
+                gr_preprocess_picture(&pp, f.data, f.size, &small, out, NULL, &err);
+            gr_mem_fail_at(0);
+            gr_preprocessor_clear(&pp);
+            if (!s)
+                break;
+            assert_int_equal(s, GRAFT_E_NOMEM);
+            assert_true(n < 50);
+        }
+    }
+    gr_free(f.data);
+}
+
 static void sniffing(void **state)
 {
     (void)state;
@@ -418,6 +449,7 @@ int main(void)
         cmocka_unit_test(missing_data_before_end_marker),
         cmocka_unit_test(pixels_and_channel_orders),
         cmocka_unit_test(strips),
+        cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include "formats/pth.h"
 #include "formats/weights.h"
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void read_and_compare(const char *file, const char *format, const char *wrapper,
                              const char *note)
@@ -174,6 +175,32 @@ static void test_sniff(void **state)
                          cases[i].format);
 }
 
+static void test_other_files(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"", "an empty file"},
+        {"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"},
+        {"<!DOCTYPE html><html>", "a web page"},
+        {"\x1f\x8b\x08", "a gzip file"},
+        {"GGUF\3", "a GGUF language model"},
+        {"hello", "no format that graft knows (read are ONNX"},
+        {"\x08\x07\x3a\x02\x0a", "ONNX, which is not read as a file of weights"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct gr_weights w = {0};
+        struct graft_error err = {0};
+        const char *path = "test_pth.tmp";
+        assert_int_equal(gr_file_write(path, cases[i].text, strlen(cases[i].text), &err), GRAFT_OK);
+        assert_int_equal(gr_weights_read(path, &w, &err), GRAFT_E_UNSUPPORTED);
+        unlink(path);
+        if (!strstr(err.message, cases[i].message))
+            fail_msg("'%s' lacks '%s'", err.message, cases[i].message);
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -245,7 +272,8 @@ int main(void)
         cmocka_unit_test(test_modules), cmocka_unit_test(test_layouts_and_types),
         cmocka_unit_test(test_views),   cmocka_unit_test(test_refused),
         cmocka_unit_test(test_evil),    cmocka_unit_test(test_sniff),
-        cmocka_unit_test(test_names),   cmocka_unit_test(test_real),
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_real),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,6 +207,31 @@ static void test_index(void **state)
     }
 }
 
+/* A folder as Hugging Face lays it out. */
+static void test_folder(void **state)
+{
+    static const char *const folder = "test_safetensors_folder.tmp";
+    struct gr_weights w = {0};
+    struct graft_error err = {0};
+    uint8_t *bytes = NULL;
+    size_t cap = 0, size = 0;
+    char path[256];
+    (void)state;
+    assert_int_equal(gr_mkdir(folder, &err), GRAFT_OK);
+    assert_int_equal(gr_weights_read(folder, &w, &err), GRAFT_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "a folder without model.safetensors"));
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    assert_int_equal(gr_file_read(WEIGHTS "one.safetensors", 1000, &bytes, &cap, &size, &err),
+                     GRAFT_OK);
+    assert_int_equal(gr_file_write(path, bytes, size, &err), GRAFT_OK);
+    assert_int_equal(gr_weights_read(folder, &w, &err), GRAFT_OK);
+    compare_weights("one.safetensors", &w, true);
+    gr_weights_clear(&w);
+    gr_free(bytes);
+    unlink(path);
+    rmdir(folder);
+}
+
 /* With the Nth allocation failing, all is freed and nothing else happens. */
 static void test_no_memory(void **state)
 {
@@ -228,9 +253,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_read),   cmocka_unit_test(test_write),
-        cmocka_unit_test(test_header), cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_index),  cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_read),      cmocka_unit_test(test_write),
+        cmocka_unit_test(test_header),    cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_index),     cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

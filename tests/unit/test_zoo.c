@@ -99,7 +99,7 @@ static void all_golden_networks_are_recognised(void **state)
             assert_ptr_equal(m.graph->values[v].data.data, net.weights.items[i].tensor.data);
         }
         assert_int_equal(m.n_notes, 0);
-        assert_true(m.has_pre);
+        assert_non_null(m.pre_source);
         assert_int_equal(m.pre.resize_to, 256);
         assert_string_equal(m.pre_source, "torchvision ImageNet, assumed");
         assert_null(m.pretrain); /* ten classes: nobody knows which */
