@@ -189,8 +189,7 @@ enum graft_status gr_weights_read(const char *path, struct gr_weights *out, stru
     case GR_FILE_SAFETENSORS_INDEX:
         return gr_safetensors_read_index(path, out, err);
     default:
-        return gr_error(err, GRAFT_E_UNSUPPORTED,
-                        "%s: %s, whose weights are not read without the network", path,
-                        gr_file_format_name(format));
+        return gr_error(err, GRAFT_E_UNSUPPORTED, "%s: %s, which is not read as a file of weights",
+                        path, gr_file_format_name(format));
     }
 }
