@@ -83,7 +83,7 @@ struct ui {
          "skip|stop", "an unreadable picture is listed and skipped (default) or stops the job",    \
          0,           0},                                                                          \
         {OPT_INT, 'j', "workers", &(p)->workers, "N", "decoding threads (default: one per core)",  \
-         0,       1024},                                                                           \
+         0,       256},                                                                            \
         {OPT_INT, 0,   "batch-size", &(p)->batch, "N", "pictures per forward pass (default 8)",    \
          1,       4096},                                                                           \
         {OPT_CHOICE,                                                                               \
@@ -150,6 +150,9 @@ void ui_close(struct ui *ui);
 int ui_fail(struct ui *ui, const struct graft_error *err);
 /* A JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 void put_json_string(FILE *f, const char *s);
+/* Text from files and of file names: control characters become '?', so that they neither steer the
+   terminal nor break lines. */
+void put_text(FILE *f, const char *s);
 /* Standard output could be written to the end? Else a message and EXIT_RUN. */
 int ui_flush(void);
 

@@ -11,7 +11,7 @@ int cmd_check(const struct command *c, int argc, char **argv)
     graft_data_options_init(&o);
     const struct opt opts[] = {
         {OPT_INT, 'j', "workers", &o.workers, "N", "reading threads (default: one per core)", 0,
-         1024},
+         256},
         {OPT_REAL, 0, "val", &o.val, "F", "as for 'graft train' (default 0.1)", 0, 0.9},
         {OPT_REAL, 0, "test", &o.test, "F", "as for 'graft train' (default 0.1)", 0, 0.9},
         {OPT_SEED, 0, "seed", &o.seed, "N", "as for 'graft train' (default 0)", 0, 0},

@@ -1,6 +1,23 @@
 /* graft inspect: what is in a model file? */
 #include "cli.h"
+#include <stdarg.h>
 #include <string.h>
+
+/* printf for names that the file chose: only a newline that ends `fmt` is one. */
+static void say(const char *fmt, ...)
+{
+    char text[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    bool line = *fmt && fmt[strlen(fmt) - 1] == '\n';
+    if (line)
+        text[strlen(text) - 1] = 0;
+    put_text(stdout, text);
+    if (line)
+        putchar('\n');
+}
 
 static void print_shape(FILE *f, int rank, const int64_t *shape)
 {
@@ -30,36 +47,35 @@ static void print_preprocess(const struct graft_model_info *m)
 
 static void print_text(const struct graft_model_info *m, bool all_cuts)
 {
-    printf("file        %s (%s", m->path, m->format);
+    say("file        %s (%s", m->path, m->format);
     if (m->opset)
         printf(", operator set %lld", (long long)m->opset);
     if (m->producer)
-        printf(", %s", m->producer);
+        say(", %s", m->producer);
     printf(")\nsha256      %s\n", m->sha256);
     if (m->arch)
-        printf("network     %s%s%s\n", m->arch, m->pretrain ? ", trained on " : "",
-               m->pretrain ? m->pretrain : "");
+        say("network     %s%s%s\n", m->arch, m->pretrain ? ", trained on " : "",
+            m->pretrain ? m->pretrain : "");
     if (m->licence)
-        printf("licence     %s\n", m->licence);
-    printf("input       %s ", m->input);
+        say("licence     %s\n", m->licence);
+    say("input       %s ", m->input);
     print_shape(stdout, m->input_rank, m->input_shape);
     printf("\nsize        %d nodes, %lld parameters (%.1f MB), %.1f M multiply-adds\n", m->n_nodes,
            (long long)m->n_params, (double)m->n_weight_bytes * 1e-6, m->macs * 1e-6);
     print_preprocess(m);
     if (m->n_labels)
-        printf("labels      %d: %s ... %s\n", m->n_labels, m->labels[0],
-               m->labels[m->n_labels - 1]);
+        say("labels      %d: %s ... %s\n", m->n_labels, m->labels[0], m->labels[m->n_labels - 1]);
     else
         printf("labels      none in the file (give them with --labels)\n");
     if (m->head)
-        printf("head        '%s', %d classes; enters from '%s' (%d features)\n", m->head,
-               m->n_classes, m->features, m->n_features);
+        say("head        '%s', %d classes; enters from '%s' (%d features)\n", m->head, m->n_classes,
+            m->features, m->n_features);
     else if (m->features)
-        printf("head        none found; features are '%s' (%d)\n", m->features, m->n_features);
+        say("head        none found; features are '%s' (%d)\n", m->features, m->n_features);
     for (int i = 0; i < m->n_unsupported; i++)
-        printf("unsupported %s\n", m->unsupported[i]);
+        say("unsupported %s\n", m->unsupported[i]);
     for (int i = 0; i < m->n_notes; i++)
-        printf("note        %s\n", m->notes[i]);
+        say("note        %s\n", m->notes[i]);
     if (m->n_stages)
         printf("\n%-40s %-16s %6s %12s %10s\n", "stage ends at (--cut)", "shape", "nodes", "params",
                "M madds");
@@ -69,13 +85,13 @@ static void print_text(const struct graft_model_info *m, bool all_cuts)
         for (int k = 0; k < s->rank; k++)
             snprintf(shape + strlen(shape), sizeof shape - strlen(shape), k ? "x%lld" : "%lld",
                      (long long)s->shape[k]);
-        printf("%-40s %-16s %6d %12lld %10.2f\n", s->cut, shape, s->n_nodes, (long long)s->n_params,
-               s->macs * 1e-6);
+        say("%-40s %-16s %6d %12lld %10.2f\n", s->cut, shape, s->n_nodes, (long long)s->n_params,
+            s->macs * 1e-6);
     }
     if (all_cuts) {
         printf("\nall cut points, from input to output:\n");
         for (int i = 0; i < m->n_cuts; i++)
-            printf("  %s\n", m->cuts[i]);
+            say("  %s\n", m->cuts[i]);
     }
 }
 

@@ -18,22 +18,15 @@ static int best(const struct printer *p, int n, const float *probs)
     return k;
 }
 
-/* Tabs and newlines in names must not break the one-line-a-picture output. */
-static void print_field(const char *s)
-{
-    for (; *s; s++)
-        putchar((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
-}
-
 static void print_text(struct printer *p, const char *path, int n, const char *const *labels,
                        const float *probs)
 {
-    print_field(path);
+    put_text(stdout, path);
     for (int t = 0; t < p->top && t < n; t++) {
         int k = best(p, n, probs);
         p->used[k] = 1;
         putchar('\t');
-        print_field(labels[k]);
+        put_text(stdout, labels[k]);
         printf("\t%.3f", probs[k]);
     }
     putchar('\n');
@@ -70,12 +63,15 @@ static void on_prediction(void *user, const char *path, int n, const char *const
         return;
     for (int i = 0; i < n; i++)
         p->used[i] = 0;
-    if (p->ui->json)
+    if (p->ui->json) {
         print_json(p, path, n, labels, probs, problem);
-    else if (probs)
+    } else if (probs) {
         print_text(p, path, n, labels, probs);
-    else
-        fprintf(stderr, "graft: %s\n", problem);
+    } else {
+        fputs("graft: ", stderr);
+        put_text(stderr, problem);
+        fputc('\n', stderr);
+    }
 }
 
 int cmd_predict(const struct command *c, int argc, char **argv)

@@ -14,7 +14,8 @@ static bool is_end(const struct opt *o)
 
 static void print_help(const struct command *c, const struct opt *opts)
 {
-    printf("usage: graft %s %s\n\n%s.\n\n%s\n", c->name, c->args, c->help, c->text);
+    printf("usage: graft %s %s\n\n%c%s.\n\n%s\n", c->name, c->args, c->help[0] - 32, c->help + 1,
+           c->text);
     bool options = false;
     for (const struct opt *o = opts; !is_end(o); o++) {
         char left[80];

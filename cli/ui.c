@@ -57,8 +57,7 @@ void put_json_string(FILE *f, const char *s)
     fputc('"', f);
 }
 
-/* Control characters in names must not reach the terminal. */
-static void print_text(FILE *f, const char *s)
+void put_text(FILE *f, const char *s)
 {
     for (; *s; s++)
         fputc((unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s, f);
@@ -91,9 +90,9 @@ static void on_note(void *user, enum graft_level level, const char *topic, const
         fputs(ui->colour ? "\033[33mwarning:\033[0m " : "warning: ", stderr);
     int width = (int)strlen(topic);
     fputs(ui->colour ? "\033[1m" : "", stderr);
-    print_text(stderr, topic);
+    put_text(stderr, topic);
     fprintf(stderr, "%s%*s", ui->colour ? "\033[0m" : "", width < 14 ? 14 - width : 1, " ");
-    print_text(stderr, text);
+    put_text(stderr, text);
     fputc('\n', stderr);
 }
 
@@ -188,7 +187,7 @@ int ui_fail(struct ui *ui, const struct graft_error *err)
     }
     clear_bar(ui);
     fputs(ui->colour ? "\033[31mgraft:\033[0m " : "graft: ", stderr);
-    print_text(stderr, err->message);
+    put_text(stderr, err->message);
     fputc('\n', stderr);
     switch (err->status) {
     case GRAFT_E_ARG:

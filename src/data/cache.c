@@ -12,13 +12,14 @@
 #include <unistd.h>
 
 #define FIRST_MAP_SIZE ((size_t)64 << 20)
-#define VALUE_MAGIC    0x31465247u /* "GRF1" */
+#define VALUE_MAGIC    0x32465247u /* "GRF2" */
 
 /* The record that tells our database from somebody else's. Keys of features are 32 bytes. */
 static const char mark_key[] = "graft feature cache", mark_value[] = "1";
 
 /* Then: the message (message_size bytes, a multiple of 4) and the floats. */
 struct value {
+    uint64_t check; /* of the key and all that follows: LMDB has no checksums */
     uint32_t magic;
     uint16_t status, format;
     uint32_t n_features, message_size;
@@ -209,22 +210,33 @@ void gr_cache_close(struct gr_cache *c)
     gr_free(c);
 }
 
-/* Values in the database are trusted no further than their sizes. */
-static bool read_header(MDB_val v, size_t n_features, struct value *h)
+static uint64_t checksum(const struct gr_cache_key *key, MDB_val v)
+{
+    struct value h;
+    const size_t skip = sizeof h.check;
+    return gr_hash_bytes((const uint8_t *)v.mv_data + skip, v.mv_size - skip).lo ^ key->model.lo ^
+           key->content.hi;
+}
+
+/* A value that is damaged, or that another version wrote, is as good as none. */
+static bool read_header(const struct gr_cache_key *key, MDB_val v, size_t n_features,
+                        struct value *h)
 {
     if (v.mv_size < sizeof *h)
         return false;
     memcpy(h, v.mv_data, sizeof *h);
-    size_t left = v.mv_size - sizeof *h;
-    return h->magic == VALUE_MAGIC && h->format <= GR_FORMAT_GIF && h->message_size <= left &&
-           (left - h->message_size) / sizeof(float) == h->n_features &&
-           h->n_features == (h->status ? 0 : n_features);
+    size_t want = h->status ? 0 : n_features, longest = sizeof((struct gr_cache_entry *)0)->message;
+    return h->magic == VALUE_MAGIC && h->format <= GR_FORMAT_GIF && h->n_features == want &&
+           h->message_size <= longest &&
+           v.mv_size == sizeof *h + h->message_size + want * sizeof(float) &&
+           h->check == checksum(key, v); /* last: only now the size is believed */
 }
 
-static bool unpack(MDB_val v, struct gr_cache_entry *entry, float *features, size_t n_features)
+static bool unpack(const struct gr_cache_key *key, MDB_val v, struct gr_cache_entry *entry,
+                   float *features, size_t n_features)
 {
     struct value h;
-    if (!read_header(v, n_features, &h))
+    if (!read_header(key, v, n_features, &h))
         return false;
     const uint8_t *rest = (const uint8_t *)v.mv_data + sizeof h;
     entry->status = (enum graft_status)h.status;
@@ -247,7 +259,7 @@ bool gr_cache_has(struct gr_cache *c, struct gr_cache_key key, size_t n_features
     struct value h;
     if (begin_txn(c, MDB_RDONLY, &txn))
         return false;
-    bool found = mdb_get(txn, c->db, &k, &v) == 0 && read_header(v, n_features, &h);
+    bool found = mdb_get(txn, c->db, &k, &v) == 0 && read_header(&key, v, n_features, &h);
     end_txn(c, txn, false);
     return found;
 }
@@ -262,7 +274,7 @@ enum graft_status gr_cache_get(struct gr_cache *c, struct gr_cache_key key,
     if (code)
         return lmdb_error(err, c, "cannot read", code);
     code = mdb_get(txn, c->db, &k, &v);
-    bool have = !code && unpack(v, entry, features, n_features);
+    bool have = !code && unpack(&key, v, entry, features, n_features);
     end_txn(c, txn, false);
     if (code && code != MDB_NOTFOUND)
         return lmdb_error(err, c, "cannot read", code);
@@ -293,6 +305,8 @@ static int put(struct gr_cache *c, MDB_txn *txn, const struct gr_cache_put *p)
     memcpy(q + sizeof h, p->entry->message, text);
     if (p->n_features)
         memcpy(q + sizeof h + message_size, p->features, p->n_features * sizeof(float));
+    h.check = checksum(&key, v);
+    memcpy(q, &h.check, sizeof h.check);
     return 0;
 }
 

@@ -244,8 +244,11 @@ static enum graft_status walk_class(struct walk *w, const char *path, const char
     s = list_folder(w, path, &l, &why);
     if (s == GRAFT_E_NOMEM)
         return gr_error_nomem(err);
-    if (s)
-        return gr_dataset_bad(w->ds, path, why.message, err);
+    if (s) {
+        size_t skip = strlen(path) + 2; /* the message begins with the path, if there was room */
+        const char *text = strlen(why.message) > skip ? why.message + skip : "cannot be read";
+        return gr_dataset_bad(w->ds, path, text, err);
+    }
     for (size_t i = 0; i < l.n && !s; i++) {
         full = gr_path_join(path, l.entries[i].name);
         if (!full)
@@ -435,7 +438,9 @@ enum graft_status gr_dataset_open(const char *path, struct gr_dataset *ds, struc
     else
         s = gr_dataset_add(&d, &labels, path, NULL, GR_SPLIT_NONE, NULL, 1.0, err);
     if (!s && d.n == 0) {
-        if (d.n_bad)
+        if (d.n_bad == 1 && !strcmp(d.bad[0].path, path))
+            s = gr_error(err, GRAFT_E_FORMAT, "%s: %s", path, d.bad[0].why);
+        else if (d.n_bad)
             s = gr_error(err, GRAFT_E_FORMAT,
                          "%s: no picture in it; %zu other files, the first %s: %s", path, d.n_bad,
                          d.bad[0].path, d.bad[0].why);

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_WORKERS 256
+#define MAX_WORKERS  256
+#define LARGE_PIXELS ((int64_t)32 << 20) /* 96 MB decoded */
 
 /* Batch b uses slot b % depth. A worker may fill it once batch b - depth was given back. */
 struct slot {
@@ -26,6 +27,7 @@ struct gr_loader {
     pthread_t threads[MAX_WORKERS];
     int n_threads;
 
+    pthread_mutex_t large; /* held while such a picture is decoded: one at a time */
     pthread_mutex_t mutex; /* guards what follows, and each slot's done */
     pthread_cond_t room, ready;
     size_t next_item;  /* the first that no worker has taken */
@@ -48,6 +50,26 @@ struct scratch {
     size_t cap;
 };
 
+static enum graft_status decode(struct gr_loader *l, const struct gr_item *item, float *x,
+                                struct scratch *w, struct gr_image_info *info,
+                                struct graft_error *err)
+{
+    struct graft_error ignored;
+    const struct gr_image_limits *limits = l->o.limits.max_pixels ? &l->o.limits : NULL;
+    bool large = !gr_image_probe(w->bytes, item->size, limits, info, &ignored) &&
+                 (int64_t)info->width * info->height > LARGE_PIXELS;
+    if (large)
+        pthread_mutex_lock(&l->large);
+    enum graft_status s =
+        gr_preprocess_picture(&w->pp, w->bytes, item->size, &l->preprocess, x, info, err);
+    if (large) { /* its buffers are not kept either */
+        gr_image_clear(&w->pp.image);
+        gr_resizer_clear(&w->pp.resizer);
+        pthread_mutex_unlock(&l->large);
+    }
+    return s;
+}
+
 static void load_item(struct gr_loader *l, size_t index, struct gr_item *item, float *x,
                       struct scratch *w)
 {
@@ -67,8 +89,7 @@ static void load_item(struct gr_loader *l, size_t index, struct gr_item *item, f
             item->wanted = l->o.wanted(l->o.user, index, item->content);
         if (!item->wanted)
             return;
-        item->status =
-            gr_preprocess_picture(&w->pp, w->bytes, item->size, &l->preprocess, x, &info, &err);
+        item->status = decode(l, item, x, w, &info, &err);
         item->width = info.width;
         item->height = info.height;
     }
@@ -153,6 +174,7 @@ enum graft_status gr_loader_open(const struct gr_loader_options *o, struct gr_lo
     pthread_condattr_t clock;
     pthread_condattr_init(&clock);
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_mutex_init(&l->large, NULL);
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->room, NULL);
     pthread_cond_init(&l->ready, &clock);
@@ -272,5 +294,6 @@ void gr_loader_close(struct gr_loader *l)
     pthread_cond_destroy(&l->room);
     pthread_cond_destroy(&l->ready);
     pthread_mutex_destroy(&l->mutex);
+    pthread_mutex_destroy(&l->large);
     gr_free(l);
 }

@@ -28,7 +28,8 @@ struct planner {
 
 void gr_plan_options_init(struct gr_plan_options *o)
 {
-    *o = (struct gr_plan_options){.batch = 8, .precision = GR_PRECISION_FP32, .fuse = true};
+    *o = (struct gr_plan_options){
+        .batch = 8, .precision = GR_PRECISION_FP32, .fuse = true, .work_limit = (size_t)4 << 30};
 }
 
 void gr_plan_free(struct gr_plan *p)
@@ -646,6 +647,10 @@ enum graft_status gr_plan_new(const struct gr_graph *g, size_t n_outputs, const 
         s = set_border(p, &prog, err);
     if (!s)
         s = make_steps(p, &prog, options->reference, err);
+    if (!s && p->work_size > options->work_limit)
+        s = gr_error(err, GRAFT_E_LIMIT,
+                     "a batch of %lld needs %zu MB of working memory, the limit is %zu MB",
+                     (long long)options->batch, p->work_size >> 20, options->work_limit >> 20);
     if (!s) { /* steps keep pointing to nodes and names there */
         p->nodes = prog.arena;
         memset(&prog.arena, 0, sizeof prog.arena);

@@ -14,10 +14,11 @@ enum gr_precision {
 struct gr_plan_options {
     int64_t batch; /* replaces an unknown first dimension of every input; >= 1 */
     enum gr_precision precision;
-    bool fuse;      /* fold batch-norm, fuse activations and sums; off only in tests */
-    bool reference; /* every node by its double reference; only in tests */
+    bool fuse;         /* fold batch-norm, fuse activations and sums; off only in tests */
+    bool reference;    /* every node by its double reference; only in tests */
+    size_t work_limit; /* a plan whose activations and scratch need more bytes is refused */
 };
-void gr_plan_options_init(struct gr_plan_options *o); /* batch 8, fp32, fuse */
+void gr_plan_options_init(struct gr_plan_options *o); /* batch 8, fp32, fuse, 4 GiB */
 
 struct gr_plan;
 /* Plans the nodes that `outputs` (value ids; NULL: the graph's own) depend on. `input_shapes`

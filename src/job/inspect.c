@@ -148,6 +148,21 @@ static void tell_unsupported(struct teller *t)
     info->unsupported = list;
 }
 
+/* One more note, after those of the model. */
+static void tell_problem(struct teller *t, const char *text)
+{
+    const struct gr_model *m = &t->model->m;
+    const char **notes = keep(t, m->n_notes + 1, sizeof *notes);
+    if (!notes)
+        return;
+    for (size_t i = 0; i < m->n_notes; i++)
+        notes[i] = m->notes[i];
+    notes[m->n_notes] = gr_arena_strdup(&t->model->arena, text);
+    t->no_memory = !notes[m->n_notes];
+    t->model->info.notes = notes;
+    t->model->info.n_notes = (int)m->n_notes + 1;
+}
+
 enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *err)
 {
     const struct gr_model *m = &model->m;
@@ -185,8 +200,11 @@ enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *
         memcpy(info->input_shape, g->values[g->inputs[0]].type.shape.dim, sizeof info->input_shape);
     }
     tell_unsupported(&t);
-    if (!s && !info->n_unsupported)
-        s = tell_structure(&t, err);
+    if (!s && !info->n_unsupported) {
+        struct graft_error problem;
+        if (tell_structure(&t, &problem)) /* the rest is worth showing all the same */
+            tell_problem(&t, problem.message);
+    }
     if (s)
         gr_error_in(err, s, "%s", m->path);
     else if (t.no_memory)

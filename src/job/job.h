@@ -39,6 +39,7 @@ struct gr_network {
     struct graft_preprocess pre;
     int64_t batch;
     int64_t width;      /* of the vector */
+    const char *name;   /* the model's path, borrowed, for messages */
     char cut[256];      /* names of the values cut at, comma-separated */
     struct gr_hash key; /* of everything that decides the vector, for the cache */
     bool channels_last; /* the graph's input is (N,H,W,C) */

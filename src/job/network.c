@@ -134,6 +134,7 @@ enum graft_status gr_network_features(const struct gr_model *m, const char *cut,
     size_t n = 1;
     memset(net, 0, sizeof *net);
     net->batch = batch;
+    net->name = m->path;
     enum graft_status s = check_input(m, net, err);
     if (!s)
         s = gr_graph_copy(m->graph, &net->graph, err);
@@ -194,6 +195,7 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
 {
     memset(net, 0, sizeof *net);
     net->batch = batch;
+    net->name = m->path;
     enum graft_status s = check_input(m, net, err);
     if (!s)
         s = gr_graph_copy(m->graph, &net->graph, err);

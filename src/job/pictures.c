@@ -136,7 +136,9 @@ static enum graft_status flush(struct feature_run *r, struct graft_error *err)
         in = r->last;
     }
     enum graft_status s = gr_exec_run(r->exec, &in, &out, err);
-    for (size_t i = 0; !s && i < r->filled; i++) {
+    if (s)
+        return gr_error_in(err, s, "%s", net->name);
+    for (size_t i = 0; i < r->filled; i++) {
         size_t k = r->waiting[i];
         const float *row = r->y + i * width;
         for (size_t j = 0; j < width; j++)
@@ -146,8 +148,6 @@ static enum graft_status flush(struct feature_run *r, struct graft_error *err)
         memcpy(r->p->x + k * width, row, width * sizeof *row);
         r->puts[i] = (struct gr_cache_put){{net->key, r->p->hash[k]}, &r->entries[i], row, width};
     }
-    if (s)
-        return s;
     keep(r, r->puts, r->filled);
     r->p->n_computed += (int64_t)r->filled;
     r->filled = 0;
@@ -186,7 +186,9 @@ static enum graft_status from_cache(struct feature_run *r, size_t k, struct graf
     if (s)
         return s;
     if (!found)
-        return gr_error(err, GRAFT_E_IO, "%s: its features vanished from the cache; run again",
+        return gr_error(err, GRAFT_E_IO,
+                        "%s: its features vanished from the cache; run again, or delete "
+                        "the cache folder if that does not help",
                         p->ds.examples[k].path);
     p->n_cached++;
     if (e.status)

@@ -13,9 +13,18 @@ static enum graft_status predict_path(const char *path, const struct graft_predi
     struct gr_pictures p = {0};
     struct graft_events quiet = ev ? *ev : (struct graft_events){0};
     quiet.note = NULL; /* each picture gets its own line */
-    enum graft_status s = gr_pictures_open_any(path, &quiet, &p, err);
-    if (!s)
-        s = gr_pictures_run(&p, net, &o->pictures, "predict", &quiet, err);
+    struct graft_error why = {0};
+    enum graft_status s = gr_pictures_open_any(path, &quiet, &p, &why);
+    bool one = !gr_is_dir(path) && !gr_is_list(path);
+    if (one && (s == GRAFT_E_FORMAT || s == GRAFT_E_IO) && !o->pictures.stop_on_bad) {
+        fn(user, path, n, (const char *const *)labels, NULL,
+           why.message); /* the next may be good */
+        ++*n_bad;
+        return GRAFT_OK;
+    }
+    if (s)
+        return gr_error(err, s, "%s", why.message);
+    s = gr_pictures_run(&p, net, &o->pictures, "predict", &quiet, err);
     for (size_t i = 0; !s && i < p.ds.n; i++) {
         float *row = p.x + i * (size_t)p.width;
         if (p.ok[i] && softmax)
@@ -23,8 +32,14 @@ static enum graft_status predict_path(const char *path, const struct graft_predi
         fn(user, p.ds.examples[i].path, n, (const char *const *)labels, p.ok[i] ? row : NULL,
            p.problem[i]);
     }
-    for (size_t i = 0; !s && i < p.ds.n_bad; i++)
-        fn(user, p.ds.bad[i].path, n, (const char *const *)labels, NULL, p.ds.bad[i].why);
+    for (size_t i = 0; !s && i < p.ds.n_bad; i++) {
+        char *problem = gr_sprintf("%s: %s", p.ds.bad[i].path, p.ds.bad[i].why);
+        if (!problem)
+            s = gr_error_nomem(err);
+        else
+            fn(user, p.ds.bad[i].path, n, (const char *const *)labels, NULL, problem);
+        gr_free(problem);
+    }
     *n_bad += p.n_bad + (int64_t)p.ds.n_bad;
     gr_pictures_clear(&p);
     return s;

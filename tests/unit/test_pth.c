@@ -186,7 +186,7 @@ static void test_other_files(void **state)
         {"\x1f\x8b\x08", "a gzip file"},
         {"GGUF\3", "a GGUF language model"},
         {"hello", "no format that graft knows (read are ONNX"},
-        {"\x08\x07\x3a\x02\x0a", "ONNX, whose weights are not read without the network"},
+        {"\x08\x07\x3a\x02\x0a", "ONNX, which is not read as a file of weights"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
