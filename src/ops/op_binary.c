@@ -200,7 +200,7 @@ SMOOTH(mul, "Mul", 7, infer_arithmetic, NULL, a *b, b, a);
 TRUTH(or, "Or", 7, infer_logic, a != 0 || b != 0);
 SMOOTH(pow, "Pow", 7, infer_pow, NULL, power(a, b, type), b == 0 ? 0 : b * pow(a, b - 1),
        y == 0 ? 0 : y * log(a));
-SMOOTH(prelu, "PRelu", 7, infer_prelu, NULL, a<0 ? a * b : a, a> 0 ? 1 : b, a > 0 ? 0 : a);
+SMOOTH(prelu, "PRelu", 7, infer_prelu, NULL, (a < 0 ? a * b : a), (a > 0 ? 1 : b), (a > 0 ? 0 : a));
 SMOOTH(sub, "Sub", 7, infer_arithmetic, NULL, a - b, 1, -1);
 TRUTH(xor, "Xor", 7, infer_logic, (a != 0) != (b != 0));
 

@@ -188,7 +188,7 @@ SMOOTH(hard_swish, "HardSwish", 14, gr_infer_like_first_float, NULL, x *clamp01(
                 : x / 3 + 0.5);
 STEP(is_nan, "IsNaN", 9, infer_to_bool, isnan(x));
 SMOOTH(leaky_relu, "LeakyRelu", 6, gr_infer_like_first_float, leaky_relu_params,
-       x<0 ? p->alpha * x : x, x> 0 ? 1 : p->alpha);
+       (x < 0 ? p->alpha * x : x), (x > 0 ? 1 : p->alpha));
 SMOOTH(log, "Log", 6, gr_infer_like_first_float, NULL, log(x), 1 / x);
 SMOOTH(mish, "Mish", 18, gr_infer_like_first_float, NULL, x *tanh(softplus(x)), mish_slope(x));
 SMOOTH(neg, "Neg", 6, gr_infer_like_first, NULL, -x, -1);
