@@ -194,7 +194,7 @@ SMOOTH(mish, "Mish", 18, gr_infer_like_first_float, NULL, x *tanh(softplus(x)), 
 SMOOTH(neg, "Neg", 6, gr_infer_like_first, NULL, -x, -1);
 STEP(not, "Not", 1, infer_bool, x == 0);
 SMOOTH(reciprocal, "Reciprocal", 6, gr_infer_like_first_float, NULL, 1 / x, -y *y);
-SMOOTH(relu, "Relu", 6, gr_infer_like_first, NULL, x<0 ? 0 : x, x> 0);
+SMOOTH(relu, "Relu", 6, gr_infer_like_first, NULL, (x < 0 ? 0 : x), x > 0);
 STEP(round, "Round", 11, gr_infer_like_first_float, nearbyint(x));
 SMOOTH(selu, "Selu", 6, gr_infer_like_first_float, selu_params,
        p->gamma *elu(x, x < 0 ? p->alpha : 1), p->gamma *(x > 0 ? 1 : p->alpha * exp(x)));
