@@ -121,12 +121,9 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
         return s;
     const struct gr_model *m = &t->model;
     const char *name = gr_path_base(o->from);
-    gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)%s",
-            m->arch ? m->arch : "network", m->format, m->pretrain ? ", trained on " : "",
-            m->pretrain ? m->pretrain : "", t->net.cut, (long long)t->net.width,
-            gr_plan_get_precision(t->net.plan) == GR_PRECISION_BF16
-                ? ", computed in bf16 (--precision fp32 for full precision)"
-                : "");
+    gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)", m->arch ? m->arch : "network",
+            m->format, m->pretrain ? ", trained on " : "", m->pretrain ? m->pretrain : "",
+            t->net.cut, (long long)t->net.width);
     gr_note(t->ev, "preprocessing", "%s; from %s%s",
             gr_job_print_preprocess(&m->pre, text, sizeof text), m->pre_source,
             m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
@@ -289,6 +286,7 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     out->has_pre = true; /* a guess no longer: the head was learned with it */
     const struct gr_meta_extra extra = {
         .cut = t->net.cut,
+        .precision = gr_plan_get_precision(t->net.plan) == GR_PRECISION_BF16 ? "bf16" : "fp32",
         .metrics_json = metrics,
         .source_name = gr_path_base(t->o->from),
         .source_sha256 = t->sha256,
@@ -377,6 +375,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
     enum graft_status s = open_source(t, err);
     if (!s)
         s = gr_pictures_open(o->data, &o->pictures, t->ev, &t->pics, err);
+    if (!s)
+        s = gr_network_settle(&t->net, &t->model, &t->pics, &o->pictures, t->ev, err);
     if (!s)
         s = gr_pictures_run(&t->pics, &t->net, &o->pictures, "features", t->ev, err);
     if (!s)
