@@ -57,8 +57,12 @@ static void shorten_spin(char **argv)
 {
     if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
         return;
-    if (!setenv("GOMP_SPINCOUNT", "2000", 1))
-        execv("/proc/self/exe", argv); /* where this fails we go on as we are */
+    char self[4096];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0 || setenv("GOMP_SPINCOUNT", "2000", 1))
+        return;
+    self[n] = 0;
+    execv(self, argv); /* where this fails we go on as we are */
 }
 
 int main(int argc, char **argv)
