@@ -202,6 +202,36 @@ static enum graft_status pad(const struct gr_case *c, struct gr_choice *k, struc
     return GRAFT_OK;
 }
 
+/* Constant indices that lie evenly: one index, every second one, ... */
+static enum graft_status gather(const struct gr_case *c, struct gr_choice *k, struct move *m,
+                                struct graft_error *err)
+{
+    const struct gr_shape *xs = &c->in[0].shape, *ys = &c->out[0].shape;
+    const struct gr_tensor *t = c->konst[1];
+    int axis = gr_axis(gr_node_get_int(c->node, "axis", 0), xs->rank);
+    int64_t n = t ? gr_tensor_count(t) : 0;
+    if (axis < 0 || n < 1 || t->shape.rank > 1)
+        return refuse(err, "indices");
+    bool last = c->layout[0].channels_last && ys->rank == xs->rank;
+    struct gr_layout l = {c->layout[0].dtype, last};
+    struct dnn_operand x = dnn_operand_of(xs, c->layout[0]), y = dnn_operand_of(ys, l);
+    struct dnn_operand from = {.rank = ys->rank};
+    int64_t d = xs->dim[axis], first = int_at(t, 0), step = n > 1 ? int_at(t, 1) - first : 1;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = int_at(t, i);
+        if (v != first + i * step || v < -d || v >= d || (v < 0) != (first < 0))
+            return refuse(err, "uneven indices");
+    }
+    for (int i = 0, o = 0; i < xs->rank; i++) {
+        if (i == axis && !t->shape.rank)
+            continue;
+        from.stride[o++] = x.stride[i] * (i == axis ? step : 1);
+    }
+    k->out[0] = l;
+    add_part(m, 0, 0, &from, (first < 0 ? first + d : first) * x.stride[axis], &y, 0, ys->dim);
+    return GRAFT_OK;
+}
+
 static enum graft_status move_plan(const struct gr_case *c, struct gr_choice *k,
                                    struct graft_error *err)
 {
@@ -232,6 +262,8 @@ static enum graft_status move_plan(const struct gr_case *c, struct gr_choice *k,
         s = slice(c, k, m, err);
     else if (gr_node_is(n, "Transpose"))
         s = transpose(c, k, m, err);
+    else if (gr_node_is(n, "Gather"))
+        s = gather(c, k, m, err);
     else if (gr_node_is(n, "Expand"))
         s = expand(c, k, m);
     else
@@ -261,7 +293,8 @@ static enum graft_status move_forward(const void *state, void *bound, const void
     return GRAFT_OK;
 }
 
-static const char *const ops[] = {"Concat", "Split", "Slice", "Transpose", "Expand", "Pad", NULL};
+static const char *const ops[] = {"Concat", "Split",  "Slice", "Transpose",
+                                  "Expand", "Gather", "Pad",   NULL};
 const struct gr_kernel gr_kernel_move = {
     .name = "move", .ops = ops, .plan = move_plan, .forward = move_forward, .unplan = move_unplan};
 
