@@ -3,6 +3,7 @@
 #include "cpu/dnn_compat.h"
 #include "cpu/kernels.h"
 #include "cpu/strided.h"
+#include "cpu/train_util.h"
 
 struct move {
     size_t n;
@@ -296,3 +297,79 @@ static const char *const ops[] = {"Concat", "Split",  "Slice", "Transpose",
                                   "Expand", "Gather", "Pad",   NULL};
 const struct gr_kernel gr_kernel_move = {
     .name = "move", .ops = ops, .plan = move_plan, .forward = move_forward, .unplan = move_unplan};
+
+/* ---- in training: the gradients take the same ways back --------------------------------------- */
+
+struct move_train {
+    struct move *m;
+    int n_in;
+    size_t in_size[]; /* bytes, of gradients that not every element of is written */
+};
+
+static void move_train_unplan(void *state)
+{
+    struct move_train *t = state;
+    if (t)
+        move_unplan(t->m);
+    gr_free(t);
+}
+
+static enum graft_status move_train_plan(const struct gr_train_case *tc, struct gr_train_choice *k,
+                                         struct graft_error *err)
+{
+    const struct gr_case *c = &tc->c;
+    bool whole = gr_node_is(c->node, "Concat") || gr_node_is(c->node, "Transpose");
+    struct move_train *t = gr_alloc_zero(1, sizeof *t + (size_t)c->n_in * sizeof *t->in_size);
+    if (!t)
+        return gr_error_nomem(err);
+    enum graft_status s = move_plan(c, &k->c, err);
+    if (s) {
+        gr_free(t);
+        return s;
+    }
+    t->m = k->c.state;
+    t->n_in = c->n_in;
+    for (int i = 0; i < c->n_in; i++) {
+        t->in_size[i] = whole ? 0 : (size_t)gr_shape_count(&c->in[i].shape) * t->m->elem_size;
+        k->keep_in[i] = false;
+    }
+    for (int i = 0; i < c->n_out; i++)
+        k->keep_out[i] = false;
+    k->c.state = t;
+    return GRAFT_OK;
+}
+
+static enum graft_status move_train_forward(void *state, const struct gr_train_pass *p,
+                                            struct graft_error *err)
+{
+    struct move_train *t = state;
+    return move_forward(t->m, NULL, p->in, p->out, p->scratch, err);
+}
+
+static enum graft_status move_train_backward(void *state, const struct gr_train_pass *p,
+                                             struct graft_error *err)
+{
+    struct move_train *t = state;
+    (void)err;
+    for (int i = 0; i < t->n_in; i++)
+        if (p->din[i] && t->in_size[i])
+            memset(p->din[i], 0, t->in_size[i]);
+    for (size_t i = 0; i < t->m->n; i++) {
+        const struct part *from = &t->m->parts[i];
+        struct strided back;
+        if (!p->din[from->in] || !p->dout[from->out])
+            continue;
+        strided_init(&back, from->copy.rank, from->copy.dim, from->copy.dst, from->copy.dst_offset,
+                     from->copy.src, from->copy.src_offset, from->copy.elem_size);
+        strided_run(&back, p->dout[from->out], p->din[from->in]);
+    }
+    return GRAFT_OK;
+}
+
+static const char *const train_ops[] = {"Concat", "Split", "Slice", "Transpose", "Pad", NULL};
+const struct gr_train_kernel gr_train_move = {"move",
+                                              train_ops,
+                                              move_train_plan,
+                                              move_train_forward,
+                                              move_train_backward,
+                                              move_train_unplan};
