@@ -22,6 +22,7 @@ struct slot {
 struct gr_loader {
     struct gr_loader_options o;
     struct graft_preprocess preprocess;
+    struct gr_augment augment;
     size_t item_floats, n_batches, depth;
     struct slot *slots;
     pthread_t threads[MAX_WORKERS];
@@ -61,7 +62,10 @@ static enum graft_status decode(struct gr_loader *l, const struct gr_item *item,
     if (large)
         pthread_mutex_lock(&l->large);
     enum graft_status s =
-        gr_preprocess_picture(&w->pp, w->bytes, item->size, &l->preprocess, x, info, err);
+        l->o.augment
+            ? gr_preprocess_view(&w->pp, w->bytes, item->size, &l->preprocess, &l->augment,
+                                 l->o.views[item->index], x, info, err)
+            : gr_preprocess_picture(&w->pp, w->bytes, item->size, &l->preprocess, x, info, err);
     if (large) { /* its buffers are not kept either */
         gr_image_clear(&w->pp.image);
         gr_resizer_clear(&w->pp.resizer);
@@ -165,7 +169,11 @@ enum graft_status gr_loader_open(const struct gr_loader_options *o, struct gr_lo
     if (o->batch < 1 || o->workers < 0 || o->workers > MAX_WORKERS || o->depth < 0)
         return gr_error(err, GRAFT_E_ARG, "loader: batch %zu, %d workers (0..%d), depth %d",
                         o->batch, o->workers, MAX_WORKERS, o->depth);
+    if (o->augment && !o->views && o->n)
+        return gr_error(err, GRAFT_E_ARG, "loader: augmentation of %zu pictures, no views", o->n);
     enum graft_status s = gr_preprocess_check(o->preprocess, err);
+    if (!s && o->augment)
+        s = gr_augment_check(o->augment, err);
     if (s)
         return s;
     struct gr_loader *l = gr_alloc_zero(1, sizeof *l);
@@ -181,6 +189,8 @@ enum graft_status gr_loader_open(const struct gr_loader_options *o, struct gr_lo
     pthread_condattr_destroy(&clock);
     l->o = *o;
     l->preprocess = *o->preprocess;
+    if (o->augment)
+        l->augment = *o->augment;
     if (l->o.batch > l->o.n && l->o.n > 0)
         l->o.batch = l->o.n;
     if (!l->o.max_file)

@@ -14,6 +14,8 @@ struct gr_loader_options {
     const char *const *paths; /* borrowed until close */
     size_t n;
     const struct graft_preprocess *preprocess; /* copied */
+    const struct gr_augment *augment;          /* copied; NULL: pictures as they are */
+    const struct gr_view *views;               /* one per path, with `augment`; borrowed */
     size_t batch;
     int workers;                       /* 0: one per processor that we may use */
     int depth;                         /* batches in memory at once; 0: enough for the workers */

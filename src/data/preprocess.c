@@ -10,6 +10,7 @@ void gr_preprocessor_clear(struct gr_preprocessor *pp)
 {
     gr_image_clear(&pp->image);
     gr_resizer_clear(&pp->resizer);
+    gr_augmenter_clear(&pp->augmenter);
     gr_free_aligned(pp->pixels);
     memset(pp, 0, sizeof *pp);
 }
@@ -99,11 +100,10 @@ static struct geometry geometry_of(const struct graft_preprocess *p, int w, int 
 
 /* ---- pixels to floats ---- */
 
-static enum graft_status place(struct gr_preprocessor *pp, const struct gr_image *image,
-                               const struct graft_preprocess *p, const struct geometry *g,
-                               struct graft_error *err)
+static enum graft_status reserve_pixels(struct gr_preprocessor *pp,
+                                        const struct graft_preprocess *p, struct graft_error *err)
 {
-    size_t size = 3 * (size_t)p->width * (size_t)p->height, stride = 3 * (size_t)p->width;
+    size_t size = 3 * (size_t)p->width * (size_t)p->height;
     pp->width = pp->height = 0;
     if (pp->pixels_cap < size) {
         gr_free_aligned(pp->pixels);
@@ -113,10 +113,21 @@ static enum graft_status place(struct gr_preprocessor *pp, const struct gr_image
             return gr_error_nomem(err);
         pp->pixels_cap = size;
     }
+    return GRAFT_OK;
+}
+
+static enum graft_status place(struct gr_preprocessor *pp, const struct gr_image *image,
+                               const struct graft_preprocess *p, const struct geometry *g,
+                               struct graft_error *err)
+{
+    size_t size = 3 * (size_t)p->width * (size_t)p->height, stride = 3 * (size_t)p->width;
+    enum graft_status s = reserve_pixels(pp, p, err);
+    if (s)
+        return s;
     if (g->resize.width < p->width || g->resize.height < p->height)
         memset(pp->pixels, p->pad_value, size);
     uint8_t *corner = pp->pixels + (size_t)g->top * stride + 3 * (size_t)g->left;
-    enum graft_status s = gr_resize(&pp->resizer, image, &g->resize, corner, stride, err);
+    s = gr_resize(&pp->resizer, image, &g->resize, corner, stride, err);
     if (s)
         return s;
     pp->width = p->width;
@@ -175,6 +186,40 @@ enum graft_status gr_preprocess_picture(struct gr_preprocessor *pp, const void *
     if (!s)
         normalise(pp, p, out);
     return s;
+}
+
+enum graft_status gr_preprocess_view(struct gr_preprocessor *pp, const void *bytes, size_t size,
+                                     const struct graft_preprocess *p, const struct gr_augment *a,
+                                     struct gr_view view, float *out, struct gr_image_info *info,
+                                     struct graft_error *err)
+{
+    struct gr_image_info in;
+    const struct gr_image_limits *limits = pp->limits.max_pixels ? &pp->limits : NULL;
+    enum graft_status s = gr_image_probe(bytes, size, limits, &in, err);
+    if (s)
+        return s;
+    if (info)
+        *info = in;
+    struct geometry g = geometry_of(p, in.width, in.height);
+    struct gr_rect box = gr_augment_crops(a) ? gr_augment_crop(a, view, in.width, in.height)
+                                             : gr_resize_source(&g.resize, in.width, in.height);
+    s = gr_image_decode(bytes, size, &box, limits, &pp->image, err);
+    if (!s && gr_augment_crops(a)) {
+        s = reserve_pixels(pp, p, err);
+        if (!s)
+            s = gr_augment_resize(&pp->resizer, &pp->image, box, p->filter, pp->pixels, p->width,
+                                  p->height, err);
+    } else if (!s) {
+        s = place(pp, &pp->image, p, &g, err);
+    }
+    if (!s)
+        s = gr_augment_pixels(a, &pp->augmenter, view, pp->pixels, p->width, p->height, err);
+    if (s)
+        return s;
+    pp->width = p->width;
+    pp->height = p->height;
+    normalise(pp, p, out);
+    return GRAFT_OK;
 }
 
 enum graft_status gr_preprocess_pixels(struct gr_preprocessor *pp, const uint8_t *rgb, int width,

@@ -12,6 +12,7 @@
 #ifndef GR_DATA_PREPROCESS_H
 #define GR_DATA_PREPROCESS_H
 
+#include "data/augment.h"
 #include "data/image.h"
 #include "data/resize.h"
 #include "graft.h"
@@ -24,6 +25,7 @@ struct gr_preprocessor {
     size_t pixels_cap;
     int width, height;
     struct gr_image_limits limits; /* all 0: the defaults */
+    struct gr_augmenter augmenter;
 };
 
 void gr_preprocessor_clear(struct gr_preprocessor *pp);
@@ -40,7 +42,16 @@ enum graft_status gr_preprocess_picture(struct gr_preprocessor *pp, const void *
                                         const struct graft_preprocess *p, float *out,
                                         struct gr_image_info *info, struct graft_error *err);
 
-/* The same from the caller's upright RGB pixels, rows `stride` bytes apart. */
+/* One augmented view. Where `a` crops, its box straight to width x height takes the place of the
+   preprocessing's own geometry. With the preset NONE the result equals gr_preprocess_picture's.
+   `a` must have passed gr_augment_check. */
+enum graft_status gr_preprocess_view(struct gr_preprocessor *pp, const void *bytes, size_t size,
+                                     const struct graft_preprocess *p, const struct gr_augment *a,
+                                     struct gr_view view, float *out, struct gr_image_info *info,
+                                     struct graft_error *err);
+
+/* The same as gr_preprocess_picture from the caller's upright RGB pixels, rows `stride` bytes
+ * apart. */
 enum graft_status gr_preprocess_pixels(struct gr_preprocessor *pp, const uint8_t *rgb, int width,
                                        int height, size_t stride, const struct graft_preprocess *p,
                                        float *out, struct graft_error *err);
