@@ -36,7 +36,7 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_STRING, 0, "head", &o.head, "KIND", "logistic (default), ncm, knn:K or mlp:H", 0, 0},
         {OPT_REAL, 0, "l2", &o.l2, "X",
          "penalty of the logistic head (default: by cross-validation)", 0, 1e9},
-        {OPT_INT, 0, "folds", &o.folds, "K", "of the cross-validation (default 5)", 2, 100},
+        {OPT_INT, 0, "folds", &o.folds, "K", "of the cross-validation (default 5)", 2, 30},
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
          "balanced: rare classes count as much as frequent ones", 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F", "part kept for validation (default 0.1)", 0,

@@ -117,6 +117,69 @@ enum graft_status gr_graph_cut_points(const struct gr_graph *g, const struct gr_
     return GRAFT_OK;
 }
 
+static bool same_resolution(const struct gr_shape *a, const struct gr_shape *b)
+{
+    if (a->rank != b->rank)
+        return false;
+    return a->rank != 4 || (a->dim[2] == b->dim[2] && a->dim[3] == b->dim[3]);
+}
+
+/* Adds the weights that nodes first..last use for the first time. */
+static void count_weights(const struct gr_graph *g, struct gr_stage *s, size_t last, bool *counted)
+{
+    for (; s->last <= last; s->last++)
+        for (int k = 0; k < g->nodes[s->last].n_in; k++) {
+            int v = g->nodes[s->last].in[k];
+            if (v < 0 || counted[v] || !gr_value_is_const(&g->values[v]))
+                continue;
+            const struct gr_tensor *t = &g->values[v].data;
+            if (t->dtype != GR_F32 && t->dtype != GR_F16 && t->dtype != GR_BF16 &&
+                t->dtype != GR_F64)
+                continue;
+            counted[v] = true;
+            s->n_params += gr_tensor_count(t);
+            s->n_weight_bytes += (int64_t)t->size;
+        }
+    s->last = last;
+}
+
+enum graft_status gr_graph_stages(const struct gr_graph *g, const struct gr_inferred *types,
+                                  struct gr_stage **stages, size_t *n, struct graft_error *err)
+{
+    int *cuts = NULL;
+    size_t n_cuts = 0, found = 0;
+    bool *counted = gr_alloc_zero(g->n_values, sizeof *counted);
+    enum graft_status s =
+        counted ? gr_graph_cut_points(g, types, &cuts, &n_cuts, err) : gr_error_nomem(err);
+    struct gr_stage *list = s ? NULL : gr_alloc_zero(n_cuts, sizeof *list);
+    if (!s && !list)
+        s = gr_error_nomem(err);
+    struct gr_stage now = {0};
+    for (size_t i = 0; !s && i < n_cuts; i++) {
+        bool last = i + 1 == n_cuts;
+        if (!last && same_resolution(&types->type[cuts[i]].shape, &types->type[cuts[i + 1]].shape))
+            continue;
+        count_weights(g, &now, (size_t)g->values[cuts[i]].producer, counted);
+        now.cut = cuts[i];
+        if (now.n_params || (last && !found)) {
+            list[found++] = now;
+            now = (struct gr_stage){.first = now.last + 1, .last = now.last + 1};
+        } else if (last) { /* what follows the last weight belongs to its stage */
+            list[found - 1].cut = now.cut;
+            list[found - 1].last = now.last;
+        }
+    }
+    gr_free(cuts);
+    gr_free(counted);
+    if (s) {
+        gr_free(list);
+        return s;
+    }
+    *stages = list;
+    *n = found;
+    return GRAFT_OK;
+}
+
 enum graft_status gr_graph_cut(struct gr_graph *g, size_t n, const int *values,
                                struct graft_error *err)
 {

@@ -21,6 +21,17 @@ enum graft_status gr_graph_find_head(const struct gr_graph *g, const struct gr_i
 enum graft_status gr_graph_cut_points(const struct gr_graph *g, const struct gr_inferred *types,
                                       int **cuts, size_t *n, struct graft_error *err);
 
+/* A run of nodes at one resolution with at least one weight in it, ending at a cut point. */
+struct gr_stage {
+    int cut;                /* the value at its end */
+    size_t first, last;     /* its nodes */
+    int64_t n_params;       /* elements of floating constants first used here */
+    int64_t n_weight_bytes; /* their size in the file */
+};
+/* From input to output; *stages is freed with gr_free. */
+enum graft_status gr_graph_stages(const struct gr_graph *g, const struct gr_inferred *types,
+                                  struct gr_stage **stages, size_t *n, struct graft_error *err);
+
 /* Makes the given values the graph's only outputs and removes nodes that nothing needs any more.
    Value ids stay valid. */
 enum graft_status gr_graph_cut(struct gr_graph *g, size_t n, const int *values,

@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 #include "core/op.h"
+#include <math.h>
 #include <string.h>
 
 void gr_inferred_clear(struct gr_inferred *r)
@@ -104,20 +105,49 @@ static enum graft_status list_unsupported(const struct gr_graph *g, const unsign
     return s;
 }
 
-/* Constants computed from constants may have this many elements in all. */
-#define FOLD_FREE       ((int64_t)1 << 24)
-#define FOLD_PER_WEIGHT 4
+/* Constants computed from constants may have this many elements in all, and take this much work: in
+   multiply-adds, some seconds. The part per element of the file's own constants is for large
+   networks whose weights are computed on load. */
+#define FOLD_FREE            ((int64_t)1 << 24)
+#define FOLD_PER_WEIGHT      4
+#define FOLD_WORK_FREE       2e9
+#define FOLD_WORK_PER_WEIGHT 256
+#define ELEMENT_WORK         8 /* an element to double and back costs as much as 8 multiply-adds */
 
 struct scratch { /* per-node arrays, as long as the longest lists */
     struct gr_type *in, *out;
     const struct gr_tensor **konst;
     struct gr_tensor *value;
     int64_t budget; /* elements that constants may still grow to: a hostile file can ask for more */
+    double work;    /* that computing them may still take */
 };
 
 static bool all_finite_sizes(const struct gr_type *t)
 {
     return gr_shape_count(&t->shape) >= 0 && t->shape.rank >= 0 && t->shape.rank <= GR_MAX_RANK;
+}
+
+/* What the reference does for these types. Operators that count no multiply-adds touch each element
+   once, but for windows: `kernel_shape` of a pool, `size` of LRN. */
+static double folding_work(const struct gr_node *n, const struct scratch *w)
+{
+    double work = n->op->macs ? n->op->macs(n, n->n_in, w->in, w->out) : 0;
+    double per_output = ELEMENT_WORK, taps = 1;
+    const struct gr_attr *kernel = gr_node_find_attr(n, "kernel_shape");
+    const struct gr_attr *size = gr_node_find_attr(n, "size");
+    for (size_t i = 0; kernel && i < kernel->n; i++)
+        taps *= (double)kernel->ints[i];
+    if (size)
+        taps *= (double)size->i;
+    if (!n->op->macs && n->n_in) /* padding is not looked at */
+        per_output += fmin(taps, (double)gr_shape_count(&w->in[0].shape));
+    for (int i = 0; i < n->n_in; i++)
+        if (w->in[i].dtype)
+            work += ELEMENT_WORK * (double)gr_shape_count(&w->in[i].shape);
+    for (int i = 0; i < n->n_out; i++)
+        if (w->out[i].dtype)
+            work += per_output * (double)gr_shape_count(&w->out[i].shape);
+    return work;
 }
 
 static enum graft_status infer_node(const struct gr_node *n, struct gr_inferred *r,
@@ -167,6 +197,12 @@ static enum graft_status infer_node(const struct gr_node *n, struct gr_inferred 
             w->budget -= w->out[i].dtype ? gr_shape_count(&w->out[i].shape) : 0;
         if (w->budget < 0)
             return gr_error(err, GRAFT_E_LIMIT, "constants computed so far are too large");
+        double work = folding_work(n, w);
+        if (!(work <= w->work))
+            return gr_error(err, GRAFT_E_LIMIT,
+                            "computing this constant takes %.3g operations, at most %.3g are left",
+                            work, w->work);
+        w->work -= work;
         s = gr_op_run_ref(n, n->n_in, w->konst, n->n_out, w->out, w->value, err);
     }
     for (int i = 0; !s && i < n->n_out; i++)
@@ -183,7 +219,7 @@ enum graft_status gr_graph_infer(const struct gr_graph *g, const struct gr_type 
 {
     enum graft_status s = GRAFT_OK;
     struct gr_inferred r = {.n = g->n_values};
-    struct scratch w = {.budget = FOLD_FREE};
+    struct scratch w = {.budget = FOLD_FREE, .work = FOLD_WORK_FREE};
     unsigned char *needed = gr_alloc_zero(g->n_nodes, 1);
     size_t widest = 1;
     char text[256];
@@ -212,6 +248,7 @@ enum graft_status gr_graph_infer(const struct gr_graph *g, const struct gr_type 
             r.type[i] = (struct gr_type){g->values[i].data.dtype, g->values[i].data.shape};
             r.konst[i] = gr_tensor_ref(&g->values[i].data);
             w.budget += FOLD_PER_WEIGHT * gr_tensor_count(&r.konst[i]);
+            w.work += FOLD_WORK_PER_WEIGHT * (double)gr_tensor_count(&r.konst[i]);
         }
     for (size_t i = 0; !s && i < g->n_inputs; i++) {
         int v = g->inputs[i];

@@ -80,6 +80,53 @@ struct gr_kernel {
     void (*unplan)(void *state);
 };
 
+/* ---- in training: weights change, and gradients flow back ------------------------------------ */
+
+struct gr_train_case {
+    struct gr_case c;  /* konst: what never changes; the trained weights are inputs as all others */
+    const bool *wants; /* per input: its gradient is wanted */
+    bool batch_stats;  /* BatchNormalization: of the batch, inputs 3 and 4 are updated */
+    double momentum;
+    uint64_t seed; /* of this node */
+};
+
+/* As gr_choice; the gradient of a value lies like the value itself. */
+struct gr_train_choice {
+    struct gr_choice c;       /* place is not used */
+    bool *keep_in, *keep_out; /* backward reads them; all true beforehand */
+    bool *same;               /* the gradient of this input is that of output 0, unchanged */
+    size_t saved_size;        /* written by forward in training, read by backward */
+};
+
+/* What one call works on. Gradients that are not there, or not wanted, are NULL. */
+struct gr_train_pass {
+    const void *const *in;
+    void *const *out;
+    const void *const *dout;
+    void *const *din; /* overwritten */
+    void *saved, *scratch;
+    bool training; /* else nothing is saved, no backward follows */
+    uint64_t step;
+};
+
+struct gr_train_kernel {
+    const char *name;
+    const char *const *ops;
+    enum graft_status (*plan)(const struct gr_train_case *c, struct gr_train_choice *choice,
+                              struct graft_error *err);
+    /* `state` belongs to one trainer and may change. No allocation. */
+    enum graft_status (*forward)(void *state, const struct gr_train_pass *p,
+                                 struct graft_error *err);
+    enum graft_status (*backward)(void *state, const struct gr_train_pass *p,
+                                  struct graft_error *err);
+    void (*unplan)(void *state);
+};
+
+/* The table in cpu/train_table.c. */
+extern const struct gr_train_kernel *const gr_train_table[];
+/* Batch-norm and Dropout, whose training no reference of an operator tells: always by kernel. */
+extern const struct gr_train_kernel gr_train_dropout;
+
 /* The table in cpu/kernel_table.c, NULL-terminated; the first that plans a case is taken. */
 extern const struct gr_kernel *const gr_kernel_table[];
 /* Changes dtype and order; `node` is NULL, layout[0] the source, choice->out[0] the target. */

@@ -76,6 +76,13 @@ struct gr_op {
        inputs (indices, axes) may still be out of range: an error. */
     enum graft_status (*ref)(const struct gr_node *node, int n_in, const struct gr_ref *in,
                              int n_out, struct gr_ref *out, struct graft_error *err);
+    /* The gradient, plain loops too. dout[i]: of output i (v == NULL: zero); din[i]: of input i, to
+       overwrite (v == NULL: not wanted). Types and shapes are those of in and out, with or without
+       v; `in` and `out` are as `ref` had and left them. Inputs that only say where or how much
+       (indices, axes, sizes) get zeros. NULL: no useful gradient exists. */
+    enum graft_status (*ref_grad)(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                  int n_out, const struct gr_ref *out, const struct gr_ref *dout,
+                                  struct gr_ref *din, struct graft_error *err);
     /* Multiply-adds for these types; NULL: not counted (elementwise work). */
     double (*macs)(const struct gr_node *node, int n_in, const struct gr_type *in,
                    const struct gr_type *out);

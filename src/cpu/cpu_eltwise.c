@@ -194,37 +194,60 @@ static enum graft_status eltwise_plan(const struct gr_case *c, struct gr_choice 
     return GRAFT_OK;
 }
 
+/* `rows` rows of `n` elements of one source, the first at element `offset`. */
+static void load_rows(const struct source *s, const void *data, int64_t offset, int64_t step,
+                      int64_t stride, int rows, int n, float *x)
+{
+    if (rows == 1 || (stride == 1 && step == n)) {
+        vec_load(s->dtype, x, data, offset, stride, rows * n);
+        return;
+    }
+    vec_load(s->dtype, x, data, offset, stride, n);
+    for (int r = 1; r < rows; r++)
+        if (step)
+            vec_load(s->dtype, x + r * n, data, offset + r * step, stride, n);
+        else
+            memcpy(x + r * n, x, (size_t)n * sizeof *x);
+}
+
 static enum graft_status eltwise_forward(const void *state, void *bound, const void *const *in,
                                          void *const *out, void *scratch, struct graft_error *err)
 {
     const struct eltwise *e = state;
     int at = e->rank - 1;
-    int64_t inner = e->dim[at], rows = 1, pieces = (inner + VEC_ROW - 1) / VEC_ROW;
+    int64_t inner = e->dim[at], high = at ? e->dim[at - 1] : 1, outer = 1;
     (void)bound;
     (void)scratch;
     (void)err;
-    for (int i = 0; i < at; i++)
-        rows *= e->dim[i];
-#pragma omp parallel for if (rows * inner >= PARALLEL_COUNT) schedule(static)
-    for (int64_t r = 0; r < rows * pieces; r++) {
+    for (int i = 0; i < at - 1; i++)
+        outer *= e->dim[i];
+    /* A tile is a piece of one row, or several whole rows. */
+    int64_t tall = inner < VEC_ROW ? VEC_ROW / inner : 1;
+    tall = tall < high ? tall : high;
+    int64_t down = (high + tall - 1) / tall, across = (inner + VEC_ROW - 1) / VEC_ROW;
+#pragma omp parallel for if (outer * high * inner >= PARALLEL_COUNT) schedule(static)
+    for (int64_t t = 0; t < outer * down * across; t++) {
         float acc[VEC_ROW], x[VEC_ROW];
-        int64_t first = r % pieces * VEC_ROW, row = r / pieces;
+        int64_t first = t % across * VEC_ROW, row = t / across % down * tall;
+        int64_t block = t / across / down;
         int n = (int)(inner - first < VEC_ROW ? inner - first : VEC_ROW);
+        int rows = (int)(high - row < tall ? high - row : tall);
         for (int s = 0; s < e->n_sources; s++) {
             const struct source *src = &e->source[s];
-            int64_t offset = first * src->stride[at], rest = row;
-            for (int i = at - 1; i >= 0; i--) {
+            int64_t step = at ? src->stride[at - 1] : 0, rest = block;
+            int64_t offset = first * src->stride[at] + row * step;
+            for (int i = at - 2; i >= 0; i--) {
                 offset += rest % e->dim[i] * src->stride[i];
                 rest /= e->dim[i];
             }
-            vec_load(src->dtype, s ? x : acc, src->own ? src->own : in[src->input], offset,
-                     src->stride[at], n);
+            load_rows(src, src->own ? src->own : in[src->input], offset, step, src->stride[at],
+                      rows, n, s ? x : acc);
             if (s)
-                vec_binary(src->op, acc, x, n);
+                vec_binary(src->op, acc, x, rows * n);
         }
         for (int i = 0; i < e->n_acts; i++)
-            vec_act(&e->acts[i], acc, n);
-        vec_store(e->out, out[0], row * inner + first, acc, n);
+            vec_act(&e->acts[i], acc, rows * n);
+        vec_store(e->out, out[0], (block * high + row) * inner + first, acc, rows * n);
     }
     return GRAFT_OK;
 }

@@ -70,11 +70,8 @@ static float sum_row(const struct mean *m, const void *x, int64_t offset)
     double total = 0;
     for (int64_t p = 0; p < m->pixels; p += CHANNELS) {
         int n = (int)(m->pixels - p < CHANNELS ? m->pixels - p : CHANNELS);
-        float part = 0;
         vec_load(m->in, row, x, offset + p, 1, n);
-        for (int i = 0; i < n; i++)
-            part += row[i];
-        total += part;
+        total += vec_sum(row, n);
     }
     return (float)total;
 }

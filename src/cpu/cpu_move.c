@@ -3,6 +3,7 @@
 #include "cpu/dnn_compat.h"
 #include "cpu/kernels.h"
 #include "cpu/strided.h"
+#include "cpu/train_util.h"
 
 struct move {
     size_t n;
@@ -201,6 +202,36 @@ static enum graft_status pad(const struct gr_case *c, struct gr_choice *k, struc
     return GRAFT_OK;
 }
 
+/* Constant indices that lie evenly: one index, every second one, ... */
+static enum graft_status gather(const struct gr_case *c, struct gr_choice *k, struct move *m,
+                                struct graft_error *err)
+{
+    const struct gr_shape *xs = &c->in[0].shape, *ys = &c->out[0].shape;
+    const struct gr_tensor *t = c->konst[1];
+    int axis = gr_axis(gr_node_get_int(c->node, "axis", 0), xs->rank);
+    int64_t n = t ? gr_tensor_count(t) : 0;
+    if (axis < 0 || n < 1 || t->shape.rank > 1)
+        return refuse(err, "indices");
+    bool last = c->layout[0].channels_last && ys->rank == xs->rank;
+    struct gr_layout l = {c->layout[0].dtype, last};
+    struct dnn_operand x = dnn_operand_of(xs, c->layout[0]), y = dnn_operand_of(ys, l);
+    struct dnn_operand from = {.rank = ys->rank};
+    int64_t d = xs->dim[axis], first = int_at(t, 0), step = n > 1 ? int_at(t, 1) - first : 1;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t v = int_at(t, i);
+        if (v != first + i * step || v < -d || v >= d || (v < 0) != (first < 0))
+            return refuse(err, "uneven indices");
+    }
+    for (int i = 0, o = 0; i < xs->rank; i++) {
+        if (i == axis && !t->shape.rank)
+            continue;
+        from.stride[o++] = x.stride[i] * (i == axis ? step : 1);
+    }
+    k->out[0] = l;
+    add_part(m, 0, 0, &from, (first < 0 ? first + d : first) * x.stride[axis], &y, 0, ys->dim);
+    return GRAFT_OK;
+}
+
 static enum graft_status move_plan(const struct gr_case *c, struct gr_choice *k,
                                    struct graft_error *err)
 {
@@ -231,6 +262,8 @@ static enum graft_status move_plan(const struct gr_case *c, struct gr_choice *k,
         s = slice(c, k, m, err);
     else if (gr_node_is(n, "Transpose"))
         s = transpose(c, k, m, err);
+    else if (gr_node_is(n, "Gather"))
+        s = gather(c, k, m, err);
     else if (gr_node_is(n, "Expand"))
         s = expand(c, k, m);
     else
@@ -260,6 +293,83 @@ static enum graft_status move_forward(const void *state, void *bound, const void
     return GRAFT_OK;
 }
 
-static const char *const ops[] = {"Concat", "Split", "Slice", "Transpose", "Expand", "Pad", NULL};
+static const char *const ops[] = {"Concat", "Split",  "Slice", "Transpose",
+                                  "Expand", "Gather", "Pad",   NULL};
 const struct gr_kernel gr_kernel_move = {
     .name = "move", .ops = ops, .plan = move_plan, .forward = move_forward, .unplan = move_unplan};
+
+/* ---- in training: the gradients take the same ways back --------------------------------------- */
+
+struct move_train {
+    struct move *m;
+    int n_in;
+    size_t in_size[]; /* bytes, of gradients that not every element of is written */
+};
+
+static void move_train_unplan(void *state)
+{
+    struct move_train *t = state;
+    if (t)
+        move_unplan(t->m);
+    gr_free(t);
+}
+
+static enum graft_status move_train_plan(const struct gr_train_case *tc, struct gr_train_choice *k,
+                                         struct graft_error *err)
+{
+    const struct gr_case *c = &tc->c;
+    bool whole = gr_node_is(c->node, "Concat") || gr_node_is(c->node, "Transpose");
+    struct move_train *t = gr_alloc_zero(1, sizeof *t + (size_t)c->n_in * sizeof *t->in_size);
+    if (!t)
+        return gr_error_nomem(err);
+    enum graft_status s = move_plan(c, &k->c, err);
+    if (s) {
+        gr_free(t);
+        return s;
+    }
+    t->m = k->c.state;
+    t->n_in = c->n_in;
+    for (int i = 0; i < c->n_in; i++) {
+        t->in_size[i] = whole ? 0 : (size_t)gr_shape_count(&c->in[i].shape) * t->m->elem_size;
+        k->keep_in[i] = false;
+    }
+    for (int i = 0; i < c->n_out; i++)
+        k->keep_out[i] = false;
+    k->c.state = t;
+    return GRAFT_OK;
+}
+
+static enum graft_status move_train_forward(void *state, const struct gr_train_pass *p,
+                                            struct graft_error *err)
+{
+    struct move_train *t = state;
+    return move_forward(t->m, NULL, p->in, p->out, p->scratch, err);
+}
+
+static enum graft_status move_train_backward(void *state, const struct gr_train_pass *p,
+                                             struct graft_error *err)
+{
+    struct move_train *t = state;
+    (void)err;
+    for (int i = 0; i < t->n_in; i++)
+        if (p->din[i] && t->in_size[i])
+            memset(p->din[i], 0, t->in_size[i]);
+    for (size_t i = 0; i < t->m->n; i++) {
+        const struct part *from = &t->m->parts[i];
+        struct strided back;
+        if (!p->din[from->in] || !p->dout[from->out])
+            continue;
+        strided_init(&back, from->copy.rank, from->copy.dim, from->copy.dst, from->copy.dst_offset,
+                     from->copy.src, from->copy.src_offset, from->copy.elem_size);
+        strided_run(&back, p->dout[from->out], p->din[from->in]);
+    }
+    return GRAFT_OK;
+}
+
+static const char *const train_ops[] = {"Concat", "Split", "Slice", "Transpose", "Pad", NULL};
+const struct gr_train_kernel gr_train_move = {"move",
+                                              train_ops,
+                                              move_train_plan,
+                                              move_train_forward,
+                                              move_train_backward,
+                                              move_train_unplan};

@@ -58,8 +58,8 @@ static void soft_row(const struct rows *r, const void *x, void *y, int64_t at)
     for (int64_t i = 0; i < r->width; i += VEC_ROW) {
         int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
         vec_load(r->in, v, x, at + i, 1, n);
-        for (int k = 0; k < n; k++)
-            top = v[k] > top || v[k] != v[k] ? v[k] : top;
+        float t = vec_largest(v, n);
+        top = t > top || t != t ? t : top;
     }
     for (int64_t i = 0; i < r->width; i += VEC_ROW) {
         int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
@@ -90,15 +90,13 @@ static void norm_row(const struct rows *r, const void *x, const float *w, const 
     for (int64_t i = 0; i < r->width; i += VEC_ROW) {
         int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
         vec_load(r->in, v, x, at + i, 1, n);
-        for (int k = 0; k < n; k++)
-            mean += v[k];
+        mean += vec_sum(v, n);
     }
     mean /= (double)r->width;
     for (int64_t i = 0; i < r->width; i += VEC_ROW) {
         int n = (int)(r->width - i < VEC_ROW ? r->width - i : VEC_ROW);
         vec_load(r->in, v, x, at + i, 1, n);
-        for (int k = 0; k < n; k++)
-            var += (v[k] - mean) * (v[k] - mean);
+        var += vec_sum_squares(v, (float)mean, n);
     }
     double scale = 1 / sqrt(var / (double)r->width + r->eps);
     struct gr_act act = {GR_ACT_LINEAR, (float)scale, (float)(-mean * scale)};

@@ -129,7 +129,7 @@ CLONES void vec_binary(enum vec_op op, float *restrict y, const float *restrict 
     case VEC_POW:
         EACH(powf(y[i], x[i]));
     case VEC_PRELU:
-        EACH(y[i] < 0 ? y[i] * x[i] : y[i]);
+        EACH(y[i] * (y[i] < 0 ? x[i] : 1.0f));
     }
 }
 
@@ -178,14 +178,46 @@ CLONES void vec_act(const struct gr_act *act, float *restrict y, int n)
     }
 }
 
-CLONES float vec_exp_sum(float *restrict y, float shift, int n)
+/* Sums in 16 lanes: fast, and more exact than one after the other. */
+enum { LANES = 16 };
+
+static inline float sum_lanes(const float *lane)
 {
     float sum = 0;
+    for (int i = 0; i < LANES; i++)
+        sum += lane[i];
+    return sum;
+}
+
+CLONES float vec_exp_sum(float *restrict y, float shift, int n)
+{
     for (int i = 0; i < n; i++)
         y[i] = exp_of(y[i] - shift);
-    for (int i = 0; i < n; i++)
-        sum += y[i];
-    return sum;
+    return vec_sum(y, n);
+}
+
+CLONES float vec_sum(const float *x, int n)
+{
+    float lane[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lane[k] += x[i + k];
+    for (; i < n; i++)
+        lane[i % LANES] += x[i];
+    return sum_lanes(lane);
+}
+
+CLONES float vec_sum_squares(const float *x, float mean, int n)
+{
+    float lane[LANES] = {0};
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lane[k] += (x[i + k] - mean) * (x[i + k] - mean);
+    for (; i < n; i++)
+        lane[i % LANES] += (x[i] - mean) * (x[i] - mean);
+    return sum_lanes(lane);
 }
 
 static inline float larger(float a, float b)
@@ -198,6 +230,22 @@ static inline int16_t sortable(uint16_t h)
 {
     int16_t s = (int16_t)h, t = (int16_t)(s ^ ((s >> 15) & 0x7fff));
     return h > 0xff80 ? 0x7fff : t;
+}
+
+CLONES float vec_largest(const float *x, int n)
+{
+    float lane[LANES];
+    int i = 0;
+    for (int k = 0; k < LANES; k++)
+        lane[k] = x[0];
+    for (; i + LANES <= n; i += LANES)
+        for (int k = 0; k < LANES; k++)
+            lane[k] = larger(lane[k], x[i + k]);
+    for (; i < n; i++)
+        lane[0] = larger(lane[0], x[i]);
+    for (int k = 1; k < LANES; k++)
+        lane[0] = larger(lane[0], lane[k]);
+    return lane[0];
 }
 
 CLONES void vec_max_first(enum gr_dtype t, void *y, const void *x, int64_t n)

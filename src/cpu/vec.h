@@ -17,6 +17,9 @@ void vec_act(const struct gr_act *act, float *y, int n);
 /* y = exp(y - shift), and their sum. */
 float vec_exp_sum(float *y, float shift, int n);
 
+float vec_sum(const float *x, int n);
+float vec_sum_squares(const float *x, float mean, int n); /* of x - mean */
+float vec_largest(const float *x, int n);                 /* n > 0; NaN wins */
 /* Largest values in an order that integers of bf16 have too: y = x, y = max(y, x) from values;
    y = max(y, x), back to values. NaN wins. */
 void vec_max_first(enum gr_dtype t, void *y, const void *x, int64_t n);

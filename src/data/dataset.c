@@ -244,8 +244,11 @@ static enum graft_status walk_class(struct walk *w, const char *path, const char
     s = list_folder(w, path, &l, &why);
     if (s == GRAFT_E_NOMEM)
         return gr_error_nomem(err);
-    if (s)
-        return gr_dataset_bad(w->ds, path, why.message, err);
+    if (s) {
+        size_t skip = strlen(path) + 2; /* the message begins with the path, if there was room */
+        const char *text = strlen(why.message) > skip ? why.message + skip : "cannot be read";
+        return gr_dataset_bad(w->ds, path, text, err);
+    }
     for (size_t i = 0; i < l.n && !s; i++) {
         full = gr_path_join(path, l.entries[i].name);
         if (!full)

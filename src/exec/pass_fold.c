@@ -66,17 +66,15 @@ static bool read_binary(const struct program *p, const struct gr_node *n, int x_
     return true;
 }
 
-/* The output channel of element i of the weights. */
-static int64_t channel_of(const struct gr_node *n, const struct gr_shape *w, int64_t i)
+/* Weights as (outer, channels, inner): how often the list of output channels comes, and how many
+   neighbours share one. False for a grouped transposed convolution, whose channels differ. */
+static bool channel_runs(const struct gr_node *n, const struct gr_shape *w, int64_t *inner)
 {
-    if (gr_node_is(n, "Conv"))
-        return i / gr_shape_count_range(w, 1, w->rank);
-    if (gr_node_is(n, "ConvTranspose")) {
-        int64_t g = gr_node_get_int(n, "group", 1), area = gr_shape_count_range(w, 2, w->rank);
-        int64_t in = i / (area * w->dim[1]);
-        return in / (w->dim[0] / g) * w->dim[1] + i / area % w->dim[1];
-    }
-    return gr_node_get_int(n, "transB", 0) ? i / w->dim[1] : i % w->dim[1];
+    bool rows = gr_node_is(n, "Conv") || (gr_node_is(n, "Gemm") && gr_node_get_int(n, "transB", 0));
+    *inner = rows                    ? gr_shape_count_range(w, 1, w->rank)
+             : gr_node_is(n, "Gemm") ? 1
+                                     : gr_shape_count_range(w, 2, w->rank);
+    return !gr_node_is(n, "ConvTranspose") || gr_node_get_int(n, "group", 1) == 1;
 }
 
 /* Multiplies a into the weights of maker; false when it is not that kind of step. */
@@ -93,7 +91,8 @@ static enum graft_status fold_into(struct program *p, struct program_step *m,
     const struct gr_tensor *wt = program_const(p, n->in[1]),
                            *bt = has_b ? program_const(p, n->in[2]) : NULL;
     *done = false;
-    if (!wt || wt->dtype != GR_F32 || (has_b && !bt) ||
+    int64_t inner;
+    if (!wt || wt->dtype != GR_F32 || (has_b && !bt) || !channel_runs(n, &wt->shape, &inner) ||
         (gr_node_is(n, "Gemm") && gr_node_get_float(n, "beta", 1) != 1))
         return GRAFT_OK;
     old = gr_alloc_zero((size_t)a->n, sizeof *old);
@@ -114,9 +113,10 @@ static enum graft_status fold_into(struct program *p, struct program_step *m,
     if (s)
         goto out;
     float *wv = gr_tensor_mut(&w), *bv = gr_tensor_mut(&b);
-    for (int64_t i = 0; i < gr_tensor_count(&w); i++)
-        wv[i] = (float)(gr_load_f64(GR_F32, wt->data, (size_t)i) *
-                        a->scale[channel_of(n, &wt->shape, i)]);
+    memcpy(wv, wt->data, w.size);
+    for (int64_t r = 0, at = 0; at < gr_tensor_count(&w); r++)
+        for (int64_t end = at + inner; at < end; at++)
+            wv[at] = (float)(wv[at] * a->scale[r % a->n]);
     for (int64_t i = 0; i < a->n; i++)
         bv[i] = (float)(old[i] * a->scale[i] + a->shift[i]);
     s = program_add_const(p, &w, &wid, err);

@@ -179,7 +179,8 @@ static enum graft_status fuse_act(struct program *p, struct program_step *s,
     s->dead = true;
     m->node.out[0] = s->node.out[0];
     p->values[s->node.out[0]].maker = p->values[v].maker;
-    return program_note_fused(p, m, names[s - p->steps], err);
+    enum graft_status status = *s->fused ? program_note_fused(p, m, s->fused, err) : GRAFT_OK;
+    return status ? status : program_note_fused(p, m, names[s - p->steps], err);
 }
 
 /* Add of a product and something older: the product is added to the older one in place. */

@@ -23,15 +23,16 @@ static int by_offset(const void *a, const void *b)
 }
 
 /* Largest first, each into the tightest gap among those placed that live at the same time. */
-enum graft_status plan_memory(struct gr_plan *p, struct graft_error *err)
+enum graft_status plan_slots(struct plan_slot *slots, size_t n_slots, size_t *total,
+                             struct graft_error *err)
 {
-    struct plan_slot **order = gr_alloc_array(p->n_slots + 1, sizeof *order);
-    struct plan_slot **near = gr_alloc_array(p->n_slots + 1, sizeof *near);
-    size_t n = 0, end = 0, scratch = 0;
+    struct plan_slot **order = gr_alloc_array(n_slots + 1, sizeof *order);
+    struct plan_slot **near = gr_alloc_array(n_slots + 1, sizeof *near);
+    size_t n = 0, end = 0;
     enum graft_status s = order && near ? GRAFT_OK : gr_error_nomem(err);
-    for (size_t i = 0; !s && i < p->n_slots; i++)
-        if (p->slots[i].kind == SLOT_WORK)
-            order[n++] = &p->slots[i];
+    for (size_t i = 0; !s && i < n_slots; i++)
+        if (slots[i].kind == SLOT_WORK)
+            order[n++] = &slots[i];
     if (!s)
         qsort(order, n, sizeof *order, by_size);
     for (size_t i = 0; !s && i < n; i++) {
@@ -54,12 +55,21 @@ enum graft_status plan_memory(struct gr_plan *p, struct graft_error *err)
             s = gr_error(err, GRAFT_E_LIMIT, "activations are too large");
         end = size > end ? size : end;
     }
+    gr_free(order);
+    gr_free(near);
+    if (!s)
+        *total = end;
+    return s;
+}
+
+enum graft_status plan_memory(struct gr_plan *p, struct graft_error *err)
+{
+    size_t end = 0, scratch = 0;
+    enum graft_status s = plan_slots(p->slots, p->n_slots, &end, err);
     for (size_t i = 0; i < p->n_steps; i++)
         scratch = p->steps[i].scratch_size > scratch ? p->steps[i].scratch_size : scratch;
     p->scratch_offset = end;
     if (!s && !gr_add_size(end, padded(scratch), &p->work_size))
         s = gr_error(err, GRAFT_E_LIMIT, "activations are too large");
-    gr_free(order);
-    gr_free(near);
     return s;
 }

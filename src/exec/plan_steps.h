@@ -42,7 +42,11 @@ struct gr_plan {
     struct gr_arena nodes;
 };
 
-/* Gives every work slot an offset such that slots alive at one time do not overlap. */
+/* Gives every work slot an offset such that slots alive at one time do not overlap; `total` bytes
+   hold them all. */
+enum graft_status plan_slots(struct plan_slot *slots, size_t n_slots, size_t *total,
+                             struct graft_error *err);
+/* That, and room for the scratch of all steps. */
 enum graft_status plan_memory(struct gr_plan *p, struct graft_error *err);
 
 #endif

@@ -173,6 +173,8 @@ enum graft_status gr_meta_write(struct gr_model *m, const struct gr_meta_extra *
                      err);
     if (!s && x->cut)
         s = gr_model_set_prop(m, "graft.cut", x->cut, err);
+    if (!s && x->precision)
+        s = gr_model_set_prop(m, "graft.precision", x->precision, err);
     if (!s && x->metrics_json)
         s = gr_model_set_prop(m, "graft.metrics", x->metrics_json, err);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)x->seed);

@@ -6,8 +6,9 @@
 
 /* What a finished training adds to the file. NULL: left out. */
 struct gr_meta_extra {
-    const char *task; /* NULL: "classify" */
-    const char *cut;  /* name of the value at which the source was cut */
+    const char *task;      /* NULL: "classify" */
+    const char *cut;       /* name of the value at which the source was cut */
+    const char *precision; /* in which the network was computed: "fp32", "bf16" */
     const char *metrics_json;
     const char *source_name, *source_sha256, *source_licence;
     const char *author, *licence; /* of the new model */

@@ -151,32 +151,35 @@ enum graft_status gr_file_format_sniff(const char *path, enum gr_file_format *fo
     return s;
 }
 
-/* The weights in a folder from Hugging Face. */
-static enum graft_status read_folder(const char *path, struct gr_weights *out,
-                                     struct graft_error *err)
+enum graft_status gr_weights_locate(const char *path, char **file, struct graft_error *err)
 {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json",
-                                        "pytorch_model.bin"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *file = gr_path_join(path, names[i]);
-        if (!file)
-            return gr_error_nomem(err);
-        if (gr_is_file(file)) {
-            enum graft_status s = gr_weights_read(file, out, err);
-            gr_free(file);
-            return s;
+                                        "pytorch_model.bin", "model.onnx"};
+    const size_t n = sizeof names / sizeof *names;
+    char *found = NULL;
+    if (!gr_is_dir(path)) {
+        found = gr_strdup(path);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            gr_free(found);
+            found = gr_path_join(path, names[i]);
+            if (!found || gr_is_file(found))
+                break;
+            if (i + 1 == n) {
+                gr_free(found);
+                return gr_error(err, GRAFT_E_UNSUPPORTED, "%s: a folder without %s, %s, %s or %s",
+                                path, names[0], names[1], names[2], names[3]);
+            }
         }
-        gr_free(file);
     }
-    return gr_error(err, GRAFT_E_UNSUPPORTED, "%s: a folder without %s, %s or %s", path, names[0],
-                    names[1], names[2]);
+    *file = found;
+    return found ? GRAFT_OK : gr_error_nomem(err);
 }
 
-enum graft_status gr_weights_read(const char *path, struct gr_weights *out, struct graft_error *err)
+static enum graft_status read_file(const char *path, struct gr_weights *out,
+                                   struct graft_error *err)
 {
     enum gr_file_format format = GR_FILE_UNKNOWN;
-    if (gr_is_dir(path))
-        return read_folder(path, out, err);
     enum graft_status s = gr_file_format_sniff(path, &format, err);
     if (s)
         return s;
@@ -192,4 +195,14 @@ enum graft_status gr_weights_read(const char *path, struct gr_weights *out, stru
         return gr_error(err, GRAFT_E_UNSUPPORTED, "%s: %s, which is not read as a file of weights",
                         path, gr_file_format_name(format));
     }
+}
+
+enum graft_status gr_weights_read(const char *path, struct gr_weights *out, struct graft_error *err)
+{
+    char *file = NULL;
+    enum graft_status s = gr_weights_locate(path, &file, err);
+    if (!s)
+        s = read_file(file, out, err);
+    gr_free(file);
+    return s;
 }

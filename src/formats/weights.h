@@ -23,8 +23,12 @@ enum graft_status gr_file_format_sniff(const char *path, enum gr_file_format *fo
                                        struct graft_error *err);
 enum gr_file_format gr_file_format_sniff_bytes(const void *data, size_t size);
 
-/* Reads any file of weights (PyTorch, safetensors), or the one in a folder as Hugging Face lays it
-   out. `out` is zeroed before the call; on failure it stays empty. */
+/* The file itself or, for a folder as Hugging Face lays it out, the model file in it. Free with
+   gr_free. */
+enum graft_status gr_weights_locate(const char *path, char **file, struct graft_error *err);
+
+/* Reads any file of weights (PyTorch, safetensors), or the one in a folder. `out` is zeroed before
+ * the call; on failure it stays empty. */
 enum graft_status gr_weights_read(const char *path, struct gr_weights *out,
                                   struct graft_error *err);
 

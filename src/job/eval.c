@@ -156,6 +156,8 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
     if (!s)
         s = choose_splits(o, &e->pics.ds, &mask, &split, err);
     if (!s)
+        s = gr_network_settle(&e->net, &e->model, &e->pics, &o->pictures, ev, err);
+    if (!s)
         s = gr_pictures_run(&e->pics, &e->net, &o->pictures, "scores", ev, err);
     if (!s)
         s = gather_scores(e, mask, softmax, err);

@@ -122,6 +122,8 @@ enum graft_status graft_features(const struct graft_features_options *o,
     if (!s)
         s = gr_pictures_open_any(o->data, ev, &p, err);
     if (!s)
+        s = gr_network_settle(&net, &m, &p, &o->pictures, ev, err);
+    if (!s)
         s = gr_pictures_run(&p, &net, &o->pictures, "features", ev, err);
     if (!s)
         s = write_rows(&p, o->out, ending, err);

@@ -9,7 +9,6 @@
 struct teller {
     struct graft_model *model;
     struct gr_inferred types;
-    bool *counted; /* per value: a weight that some stage has counted already */
     bool no_memory;
 };
 
@@ -19,24 +18,6 @@ static void *keep(struct teller *t, size_t n, size_t size)
     if (!p)
         t->no_memory = true;
     return p;
-}
-
-static int64_t count_params(struct teller *t, const struct gr_node *n)
-{
-    const struct gr_graph *g = t->model->m.graph;
-    int64_t sum = 0;
-    for (int k = 0; k < n->n_in; k++) {
-        int v = n->in[k];
-        if (v < 0 || t->counted[v] || !gr_value_is_const(&g->values[v]))
-            continue;
-        enum gr_dtype d = g->values[v].data.dtype;
-        if (d != GR_F32 && d != GR_F16 && d != GR_BF16 && d != GR_F64)
-            continue;
-        t->counted[v] = true;
-        sum += gr_tensor_count(&g->values[v].data);
-        t->model->info.n_weight_bytes += (int64_t)g->values[v].data.size;
-    }
-    return sum;
 }
 
 static double count_macs(const struct teller *t, const struct gr_node *n)
@@ -50,42 +31,36 @@ static double count_macs(const struct teller *t, const struct gr_node *n)
     return n->op->macs(n, n->n_in, in, &t->types.type[n->out[0]]);
 }
 
-static bool same_resolution(const struct gr_shape *a, const struct gr_shape *b)
-{
-    if (a->rank != b->rank)
-        return false;
-    return a->rank != 4 || (a->dim[2] == b->dim[2] && a->dim[3] == b->dim[3]);
-}
-
-/* A stage ends at the last cut point before the resolution changes. */
-static void tell_stages(struct teller *t, const int *cuts, size_t n_cuts)
+static void tell_stages(struct teller *t, const struct gr_stage *list, size_t n)
 {
     const struct gr_graph *g = t->model->m.graph;
     struct graft_model_info *info = &t->model->info;
-    struct graft_stage *stages = keep(t, n_cuts, sizeof *stages);
-    const char **names = keep(t, n_cuts, sizeof *names);
-    int n_stages = 0, next = 0;
-    for (size_t i = 0; !t->no_memory && i < n_cuts; i++) {
-        const struct gr_shape *shape = &t->types.type[cuts[i]].shape;
-        names[i] = g->values[cuts[i]].name;
-        if (i + 1 < n_cuts && same_resolution(shape, &t->types.type[cuts[i + 1]].shape))
-            continue;
-        struct graft_stage *s = &stages[n_stages++];
-        s->cut = names[i];
+    struct graft_stage *stages = keep(t, n, sizeof *stages);
+    for (size_t i = 0; !t->no_memory && i < n; i++) {
+        const struct gr_shape *shape = &t->types.type[list[i].cut].shape;
+        struct graft_stage *s = &stages[i];
+        s->cut = g->values[list[i].cut].name;
         s->rank = shape->rank;
         memcpy(s->shape, shape->dim, sizeof s->shape);
-        for (int end = g->values[cuts[i]].producer; next <= end; next++) {
-            s->n_nodes++;
-            s->n_params += count_params(t, &g->nodes[next]);
-            s->macs += count_macs(t, &g->nodes[next]);
-        }
+        s->n_nodes = (int)(list[i].last - list[i].first + 1);
+        s->n_params = list[i].n_params;
+        for (size_t k = list[i].first; k <= list[i].last; k++)
+            s->macs += count_macs(t, &g->nodes[k]);
         info->n_params += s->n_params;
+        info->n_weight_bytes += list[i].n_weight_bytes;
         info->macs += s->macs;
     }
     info->stages = stages;
-    info->n_stages = n_stages;
-    info->cuts = names;
-    info->n_cuts = (int)n_cuts;
+    info->n_stages = (int)n;
+}
+
+static void tell_cuts(struct teller *t, const int *cuts, size_t n)
+{
+    const char **names = keep(t, n, sizeof *names);
+    for (size_t i = 0; !t->no_memory && i < n; i++)
+        names[i] = t->model->m.graph->values[cuts[i]].name;
+    t->model->info.cuts = names;
+    t->model->info.n_cuts = (int)n;
 }
 
 static enum graft_status tell_structure(struct teller *t, struct graft_error *err)
@@ -95,8 +70,9 @@ static enum graft_status tell_structure(struct teller *t, struct graft_error *er
     struct graft_model_info *info = &t->model->info;
     struct gr_type *inputs = NULL;
     struct gr_head_site head;
+    struct gr_stage *stages = NULL;
     int *cuts = NULL;
-    size_t n_cuts = 0;
+    size_t n_cuts = 0, n_stages = 0;
     enum graft_status s = gr_job_input_types(m, 1, &inputs, err);
     if (!s)
         s = gr_graph_infer(g, inputs, 0, NULL, &t->types, err);
@@ -104,6 +80,8 @@ static enum graft_status tell_structure(struct teller *t, struct graft_error *er
         s = gr_graph_find_head(g, &t->types, &head, err);
     if (!s)
         s = gr_graph_cut_points(g, &t->types, &cuts, &n_cuts, err);
+    if (!s)
+        s = gr_graph_stages(g, &t->types, &stages, &n_stages, err);
     if (!s) {
         const struct gr_shape *f = &t->types.type[head.features].shape;
         info->features = g->values[head.features].name;
@@ -113,8 +91,10 @@ static enum graft_status tell_structure(struct teller *t, struct graft_error *er
                                                    : g->values[g->nodes[head.node].out[0]].name;
             info->n_classes = head.n_classes;
         }
-        tell_stages(t, cuts, n_cuts);
+        tell_stages(t, stages, n_stages);
+        tell_cuts(t, cuts, n_cuts);
     }
+    gr_free(stages);
     gr_free(cuts);
     gr_free(inputs);
     gr_inferred_clear(&t->types);
@@ -170,11 +150,8 @@ enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *
     struct graft_model_info *info = &model->info;
     struct teller t = {.model = model};
     char *sha = gr_arena_alloc(&model->arena, GR_SHA256_HEX);
-    t.counted = gr_alloc_zero(g->n_values, sizeof *t.counted);
-    if (!sha || !t.counted) {
-        gr_free(t.counted);
+    if (!sha)
         return gr_error_nomem(err);
-    }
     enum graft_status s = gr_sha256_file(m->path, sha, err);
     *info = (struct graft_model_info){
         .path = m->path,
@@ -210,6 +187,5 @@ enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *
     else if (t.no_memory)
         s = gr_error_nomem(err);
     model->inspected = !s;
-    gr_free(t.counted);
     return s;
 }

@@ -53,6 +53,9 @@ enum graft_status gr_network_features(const struct gr_model *m, const char *cut,
 enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
                                     enum graft_precision precision, struct gr_network *net,
                                     bool *softmax, struct graft_error *err);
+/* The same network, planned in fp32. */
+enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
+                                     struct gr_network *fp32, struct graft_error *err);
 void gr_network_clear(struct gr_network *net);
 
 /* ---- predictor.c ------------------------------------------------------------------------------

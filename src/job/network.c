@@ -50,9 +50,12 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
     static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16};
     struct gr_plan_options o;
     struct gr_type *t = NULL;
+    const char *settled = gr_model_get_prop(m, "graft.precision");
     gr_plan_options_init(&o);
     o.batch = net->batch;
     o.precision = of[precision];
+    if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
+        o.precision = GR_PRECISION_FP32;
     enum graft_status s = gr_job_input_types(m, net->batch, &t, err);
     if (!s)
         s = gr_plan_new(net->graph, 0, NULL, &t[0].shape, &o, &net->plan, err);
@@ -120,6 +123,22 @@ static enum graft_status find_cuts(const struct gr_graph *g, const char *names, 
         names = end ? end + 1 : NULL;
     }
     return GRAFT_OK;
+}
+
+enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
+                                     struct gr_network *fp32, struct graft_error *err)
+{
+    *fp32 = *net;
+    fp32->graph = NULL;
+    fp32->plan = NULL;
+    enum graft_status s = gr_graph_copy(net->graph, &fp32->graph, err);
+    if (!s)
+        s = make_plan(m, GRAFT_PRECISION_FP32, fp32, err);
+    if (!s)
+        s = make_key(fp32, err);
+    if (s)
+        gr_network_clear(fp32);
+    return s;
 }
 
 enum graft_status gr_network_features(const struct gr_model *m, const char *cut, int64_t batch,

@@ -1,9 +1,11 @@
 /* How does a file become a model with labels and preprocessing? */
 #include "base/file.h"
 #include "base/mem.h"
+#include "data/preprocess.h"
 #include "formats/meta.h"
 #include "formats/onnx.h"
 #include "formats/weights.h"
+#include "formats/weights_config.h"
 #include "job/job.h"
 #include "zoo/zoo.h"
 #include <math.h>
@@ -52,57 +54,88 @@ static enum graft_status guess_preprocess(struct gr_model *m, struct graft_error
     return m->pre_source ? GRAFT_OK : gr_error_nomem(err);
 }
 
-static enum graft_status check_preprocess(const struct graft_preprocess *p, struct graft_error *err)
+/* What Hugging Face and timm keep beside the weights. */
+static enum graft_status read_config(const char *file, struct gr_model *m, struct graft_error *err)
 {
-    if (p->width < 1 || p->width > 8192 || p->height < 1 || p->height > 8192 ||
-        p->resize_to < (p->resize == GRAFT_RESIZE_SHORTEST) || p->resize_to > 16384)
-        return gr_error(err, GRAFT_E_ARG, "preprocessing to %dx%d from a short side of %d pixels",
-                        p->width, p->height, p->resize_to);
-    for (int i = 0; i < 3; i++)
-        if (!isfinite(p->mean[i]) || !isfinite(p->std[i]) || p->std[i] == 0 ||
-            !isfinite(p->scale) || p->scale == 0)
-            return gr_error(err, GRAFT_E_ARG, "preprocessing with mean %g, std %g and scale %g",
-                            p->mean[i], p->std[i], p->scale);
-    return GRAFT_OK;
+    struct gr_hf_config c;
+    char *folder = gr_path_dir(file);
+    enum graft_status s = folder ? gr_hf_config_read(folder, &c, err) : gr_error_nomem(err);
+    gr_free(folder);
+    if (s)
+        return s;
+    if (c.has_pre) {
+        gr_free(m->pre_source);
+        m->pre = c.pre;
+        m->has_pre = true;
+        m->pre_source = c.pre_source;
+        c.pre_source = NULL;
+    }
+    if (c.licence && !m->licence) {
+        m->licence = c.licence;
+        c.licence = NULL;
+    }
+    if (c.n_labels)
+        s = gr_model_set_labels(m, c.n_labels, (const char *const *)c.labels, err);
+    gr_hf_config_clear(&c);
+    return s;
 }
 
-enum graft_status gr_job_open_model(const char *path, const struct graft_load_options *o,
-                                    struct gr_model *m, struct graft_error *err)
+static enum graft_status read_any(const char *file, struct gr_model *m, struct graft_error *err)
 {
-    enum gr_file_format format;
-    char **labels = NULL;
-    size_t n_labels = 0;
-    enum graft_status s = gr_file_format_sniff(path, &format, err);
+    enum gr_file_format format = GR_FILE_UNKNOWN;
+    enum graft_status s = gr_file_format_sniff(file, &format, err);
     if (s)
         return s;
     if (format == GR_FILE_ONNX) {
-        s = gr_onnx_read(path, NULL, m, err);
+        s = gr_onnx_read(file, NULL, m, err);
         if (!s && (s = gr_meta_read(m, err)))
-            gr_error_in(err, s, "%s", path);
-    } else {
-        s = open_weights(path, m, err);
+            gr_error_in(err, s, "%s", file);
+        return s;
     }
-    if (!s && !m->path && !(m->path = gr_strdup(path)))
-        s = gr_error_nomem(err);
-    if (!s && o && o->labels) {
+    s = open_weights(file, m, err);
+    if (!s && (format == GR_FILE_SAFETENSORS || format == GR_FILE_SAFETENSORS_INDEX))
+        s = read_config(file, m, err);
+    return s;
+}
+
+static enum graft_status apply_options(const struct graft_load_options *o, struct gr_model *m,
+                                       struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    char **labels = NULL;
+    size_t n_labels = 0;
+    if (o->labels) {
         s = gr_labels_read(o->labels, &n_labels, &labels, err);
         if (!s)
             s = gr_model_set_labels(m, n_labels, (const char *const *)labels, err);
-        for (size_t i = 0; i < n_labels; i++)
-            gr_free(labels[i]);
-        gr_free(labels);
+        gr_labels_free(n_labels, labels);
     }
-    if (!s && o && o->preprocess) {
+    if (!s && o->preprocess) {
         m->pre = *o->preprocess;
         m->has_pre = true;
         gr_free(m->pre_source);
         if (!(m->pre_source = gr_strdup("given by the caller")))
             s = gr_error_nomem(err);
-    } else if (!s && !m->pre_source) {
-        s = guess_preprocess(m, err);
     }
+    return s;
+}
+
+enum graft_status gr_job_open_model(const char *path, const struct graft_load_options *o,
+                                    struct gr_model *m, struct graft_error *err)
+{
+    char *file = NULL;
+    enum graft_status s = gr_weights_locate(path, &file, err);
     if (!s)
-        s = check_preprocess(&m->pre, err);
+        s = read_any(file, m, err);
+    if (!s && !m->path && !(m->path = gr_strdup(file)))
+        s = gr_error_nomem(err);
+    if (!s && o)
+        s = apply_options(o, m, err);
+    if (!s && !m->pre_source)
+        s = guess_preprocess(m, err);
+    if (!s)
+        s = gr_preprocess_check(&m->pre, err);
+    gr_free(file);
     if (s)
         gr_model_clear(m);
     return s;

@@ -262,6 +262,25 @@ static enum graft_status loop(struct feature_run *r, const struct graft_data_opt
     return s;
 }
 
+enum graft_status gr_cache_of_options(const struct graft_data_options *o,
+                                      const struct graft_events *ev, struct gr_cache **cache,
+                                      struct graft_error *err)
+{
+    struct graft_error e;
+    enum graft_status s = GRAFT_OK;
+    char *path = o->cache ? gr_strdup(o->cache) : gr_cache_default_path();
+    *cache = NULL;
+    if (path && *path && gr_cache_open(path, 0, cache, &e)) {
+        *cache = NULL;
+        if (o->cache) /* asked for by name: a failure is a failure */
+            s = gr_error(err, e.status, "%s", e.message);
+        else
+            gr_warn(ev, "cache", "%s; going on without it (--cache DIR)", e.message);
+    }
+    gr_free(path);
+    return s;
+}
+
 static enum graft_status prepare(struct feature_run *r, const struct graft_data_options *o,
                                  struct graft_error *err)
 {
@@ -287,19 +306,7 @@ static enum graft_status prepare(struct feature_run *r, const struct graft_data_
         !r->puts || !r->x || !r->y || (net->channels_last && !r->last))
         return gr_error_nomem(err);
     memset(p->ok, 1, n * sizeof *p->ok);
-    char *path = o->cache ? gr_strdup(o->cache) : gr_cache_default_path();
-    enum graft_status s = GRAFT_OK;
-    if (path && *path) {
-        struct graft_error e;
-        if (gr_cache_open(path, 0, &r->cache, &e)) {
-            r->cache = NULL;
-            if (o->cache) /* asked for by name: a failure is a failure */
-                s = gr_error(err, e.status, "%s", e.message);
-            else
-                gr_warn(r->ev, "cache", "%s; going on without it (--cache DIR)", e.message);
-        }
-    }
-    gr_free(path);
+    enum graft_status s = gr_cache_of_options(o, r->ev, &r->cache, err);
     return s ? s : gr_exec_new(net->plan, &r->exec, err);
 }
 

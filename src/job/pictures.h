@@ -33,6 +33,19 @@ enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network
    becomes a note or a warning. */
 enum graft_status gr_pictures_check(const struct gr_pictures *p, const struct graft_events *ev,
                                     struct gr_findings *findings, struct graft_error *err);
+/* The cache that the options name, or NULL: none was wanted or (with a warning) could be had. */
+struct gr_cache;
+enum graft_status gr_cache_of_options(const struct graft_data_options *o,
+                                      const struct graft_events *ev, struct gr_cache **cache,
+                                      struct graft_error *err);
+
+/* ---- precision.c ---- */
+/* With precision AUTO and a plan in bf16: measures on the first pictures how far it is from fp32,
+   says so, and takes fp32 where that is more than 1 %. */
+enum graft_status gr_network_settle(struct gr_network *net, const struct gr_model *m,
+                                    const struct gr_pictures *p, const struct graft_data_options *o,
+                                    const struct graft_events *ev, struct graft_error *err);
+
 void gr_pictures_clear(struct gr_pictures *p);
 
 #endif

@@ -4,44 +4,96 @@
 #include "job/pictures.h"
 #include "train/head.h"
 
-static enum graft_status predict_path(const char *path, const struct graft_predict_options *o,
-                                      const struct gr_network *net, bool softmax, int n,
-                                      char **labels, graft_prediction_fn fn, void *user,
-                                      int64_t *n_bad, const struct graft_events *ev,
-                                      struct graft_error *err)
+struct prediction {
+    const struct graft_predict_options *o;
+    struct graft_events quiet; /* each picture gets its own line: no notes */
+    struct gr_model model;
+    struct gr_network net;
+    bool softmax, settled;
+    char **labels;
+    int n_labels;
+    graft_prediction_fn fn;
+    void *user;
+    int64_t n_bad;
+};
+
+static enum graft_status tell_bad(struct prediction *t, const struct gr_bad_file *bad,
+                                  struct graft_error *err)
+{
+    char *problem = gr_sprintf("%s: %s", bad->path, bad->why);
+    if (!problem)
+        return gr_error_nomem(err);
+    t->fn(t->user, bad->path, t->n_labels, (const char *const *)t->labels, NULL, problem);
+    t->n_bad++;
+    gr_free(problem);
+    if (t->o->pictures.stop_on_bad)
+        return gr_error(err, GRAFT_E_FORMAT, "%s: %s", bad->path, bad->why);
+    return GRAFT_OK;
+}
+
+static enum graft_status predict_all(struct prediction *t, struct gr_pictures *p,
+                                     struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    if (p->ds.n && !t->settled) {
+        s = gr_network_settle(&t->net, &t->model, p, &t->o->pictures, &t->quiet, err);
+        t->settled = true;
+    }
+    if (!s && p->ds.n)
+        s = gr_pictures_run(p, &t->net, &t->o->pictures, "predict", &t->quiet, err);
+    for (size_t i = 0; !s && i < p->ds.n; i++) {
+        float *row = p->x + i * (size_t)p->width;
+        if (p->ok[i] && t->softmax)
+            gr_softmax_rows(row, 1, (size_t)t->n_labels);
+        t->fn(t->user, p->ds.examples[i].path, t->n_labels, (const char *const *)t->labels,
+              p->ok[i] ? row : NULL, p->problem[i]);
+    }
+    t->n_bad += p->n_bad;
+    for (size_t i = 0; !s && i < p->ds.n_bad; i++)
+        s = tell_bad(t, &p->ds.bad[i], err);
+    return s;
+}
+
+static bool is_many(const char *path)
+{
+    return gr_is_dir(path) || gr_is_list(path);
+}
+
+/* A folder or a list on its own; single pictures that follow each other together, so that batches
+   are full. *i moves on. */
+static enum graft_status predict_next(struct prediction *t, int *i, struct graft_error *err)
 {
     struct gr_pictures p = {0};
-    struct graft_events quiet = ev ? *ev : (struct graft_events){0};
-    quiet.note = NULL; /* each picture gets its own line */
-    struct graft_error why = {0};
-    enum graft_status s = gr_pictures_open_any(path, &quiet, &p, &why);
-    bool one = !gr_is_dir(path) && !gr_is_list(path);
-    if (one && (s == GRAFT_E_FORMAT || s == GRAFT_E_IO) && !o->pictures.stop_on_bad) {
-        fn(user, path, n, (const char *const *)labels, NULL,
-           why.message); /* the next may be good */
-        ++*n_bad;
-        return GRAFT_OK;
+    struct gr_labels labels = {0};
+    enum graft_status s = GRAFT_OK;
+    if (is_many(t->o->paths[*i])) {
+        s = gr_pictures_open_any(t->o->paths[(*i)++], &t->quiet, &p, err);
+    } else {
+        while (!s && *i < t->o->n_paths && !is_many(t->o->paths[*i]))
+            s = gr_dataset_add(&p.ds, &labels, t->o->paths[(*i)++], NULL, GR_SPLIT_NONE, NULL, 1,
+                               err);
     }
-    if (s)
-        return gr_error(err, s, "%s", why.message);
-    s = gr_pictures_run(&p, net, &o->pictures, "predict", &quiet, err);
-    for (size_t i = 0; !s && i < p.ds.n; i++) {
-        float *row = p.x + i * (size_t)p.width;
-        if (p.ok[i] && softmax)
-            gr_softmax_rows(row, 1, (size_t)n);
-        fn(user, p.ds.examples[i].path, n, (const char *const *)labels, p.ok[i] ? row : NULL,
-           p.problem[i]);
-    }
-    for (size_t i = 0; !s && i < p.ds.n_bad; i++) {
-        char *problem = gr_sprintf("%s: %s", p.ds.bad[i].path, p.ds.bad[i].why);
-        if (!problem)
-            s = gr_error_nomem(err);
-        else
-            fn(user, p.ds.bad[i].path, n, (const char *const *)labels, NULL, problem);
-        gr_free(problem);
-    }
-    *n_bad += p.n_bad + (int64_t)p.ds.n_bad;
+    if (!s)
+        s = predict_all(t, &p, err);
+    gr_free(labels.text);
     gr_pictures_clear(&p);
+    return s;
+}
+
+static enum graft_status run(struct prediction *t, struct graft_error *err)
+{
+    const struct graft_predict_options *o = t->o;
+    int64_t batch = o->n_paths < o->pictures.batch ? o->n_paths : o->pictures.batch;
+    for (int i = 0; i < o->n_paths; i++)
+        if (is_many(o->paths[i]))
+            batch = o->pictures.batch;
+    enum graft_status s = gr_job_open_model(o->model, &o->load, &t->model, err);
+    if (!s)
+        s = gr_network_scores(&t->model, batch, o->pictures.precision, &t->net, &t->softmax, err);
+    if (!s)
+        s = gr_job_labels(&t->model, t->net.width, &t->labels, &t->n_labels, err);
+    for (int i = 0; !s && i < o->n_paths;)
+        s = predict_next(t, &i, err);
     return s;
 }
 
@@ -49,28 +101,19 @@ enum graft_status graft_predict(const struct graft_predict_options *o, graft_pre
                                 void *user, int64_t *n_bad, const struct graft_events *ev,
                                 struct graft_error *err)
 {
-    struct gr_model m = {0};
-    struct gr_network net = {0};
-    char **labels = NULL;
-    int n = 0;
-    bool softmax = false;
-    int64_t bad = 0, batch = o->n_paths < o->pictures.batch ? o->n_paths : o->pictures.batch;
-    for (int i = 0; i < o->n_paths; i++)
-        if (gr_is_dir(o->paths[i]))
-            batch = o->pictures.batch;
-    enum graft_status s = gr_job_open_model(o->model, &o->load, &m, err);
-    if (!s)
-        s = gr_network_scores(&m, batch, o->pictures.precision, &net, &softmax, err);
-    if (!s)
-        s = gr_job_labels(&m, net.width, &labels, &n, err);
-    for (int i = 0; !s && i < o->n_paths; i++)
-        s = predict_path(o->paths[i], o, &net, softmax, n, labels, fn, user, &bad, ev, err);
-    for (int i = 0; i < n; i++)
-        gr_free(labels[i]);
-    gr_free(labels);
-    gr_network_clear(&net);
-    gr_model_clear(&m);
+    struct prediction t = {.o = o, .fn = fn, .user = user};
+    if (ev)
+        t.quiet = *ev;
+    t.quiet.note = NULL;
+    if (!o->model || o->n_paths < 1)
+        return gr_error(err, GRAFT_E_ARG, "a model and at least one picture must be given");
+    enum graft_status s = run(&t, err);
+    for (int i = 0; i < t.n_labels; i++)
+        gr_free(t.labels[i]);
+    gr_free(t.labels);
+    gr_network_clear(&t.net);
+    gr_model_clear(&t.model);
     if (n_bad)
-        *n_bad = bad;
+        *n_bad = t.n_bad;
     return s;
 }

@@ -55,6 +55,9 @@ enum graft_status graft_predictor_new(struct graft_model *model, enum graft_prec
     struct graft_predictor *p = gr_alloc_zero(1, sizeof *p);
     if (!p)
         return gr_error_nomem(err);
+    /* without pictures nobody can tell what bf16 would do to this network */
+    if (precision == GRAFT_PRECISION_AUTO && !gr_model_get_prop(&model->m, "graft.precision"))
+        precision = GRAFT_PRECISION_FP32;
     enum graft_status s = gr_network_scores(&model->m, 1, precision, &p->net, &p->softmax, err);
     if (!s)
         s = gr_job_labels(&model->m, p->net.width, &p->labels, &p->n_classes, err);

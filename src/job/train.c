@@ -35,6 +35,7 @@ struct training {
     struct subset train, test;
     size_t n_train, n_val; /* of train.n */
     size_t n_classes;
+    struct gr_head_options how;
     struct gr_head head;
     struct gr_head_report fit;
     float *probs; /* (test.n, n_classes) */
@@ -112,7 +113,7 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
     char text[256];
     enum graft_status s = gr_job_open_model(o->from, &o->load, &t->model, err);
     if (!s)
-        s = gr_sha256_file(o->from, t->sha256, err);
+        s = gr_sha256_file(t->model.path, t->sha256, err);
     if (!s)
         s = gr_network_features(&t->model, o->cut, o->pictures.batch, o->pictures.precision,
                                 &t->net, err);
@@ -120,12 +121,9 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
         return s;
     const struct gr_model *m = &t->model;
     const char *name = gr_path_base(o->from);
-    gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)%s",
-            m->arch ? m->arch : "network", m->format, m->pretrain ? ", trained on " : "",
-            m->pretrain ? m->pretrain : "", t->net.cut, (long long)t->net.width,
-            gr_plan_get_precision(t->net.plan) == GR_PRECISION_BF16
-                ? ", computed in bf16 (--precision fp32 for full precision)"
-                : "");
+    gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)", m->arch ? m->arch : "network",
+            m->format, m->pretrain ? ", trained on " : "", m->pretrain ? m->pretrain : "",
+            t->net.cut, (long long)t->net.width);
     gr_note(t->ev, "preprocessing", "%s; from %s%s",
             gr_job_print_preprocess(&m->pre, text, sizeof text), m->pre_source,
             m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
@@ -177,29 +175,42 @@ static enum graft_status gather_sets(struct training *t, struct graft_error *err
     return GRAFT_OK;
 }
 
+/* Everything that can be wrong with the options is found before any work. */
+static enum graft_status check_options(struct training *t, struct graft_error *err)
+{
+    const struct graft_train_options *o = t->o;
+    const char *dot = o->out ? strrchr(o->out, '.') : NULL;
+    if (!o->data || !o->from || !o->out)
+        return gr_error(err, GRAFT_E_ARG, "data, from and out must be given");
+    if (!dot || strcmp(dot, ".onnx") != 0)
+        return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
+                        o->out);
+    if (strcmp(o->class_weights, "none") && strcmp(o->class_weights, "balanced"))
+        return gr_error(err, GRAFT_E_ARG, "class weights are '%s', expected none or balanced",
+                        o->class_weights);
+    if (o->folds < 2 || o->folds > GR_MAX_FOLDS)
+        return gr_error(err, GRAFT_E_ARG, "%d folds, expected 2 to %d", o->folds, GR_MAX_FOLDS);
+    gr_head_options_init(&t->how);
+    enum graft_status s = gr_head_options_parse(o->head, &t->how, err);
+    t->how.seed = o->pictures.seed;
+    t->how.folds = o->folds;
+    if (o->l2 >= 0)
+        t->how.lambda = o->l2 > 0 ? o->l2 : DBL_MIN; /* 0 would ask for cross-validation */
+    return s ? s : gr_job_gate(o->require, NULL, err);
+}
+
 static enum graft_status fit_head(struct training *t, struct graft_error *err)
 {
-    struct gr_head_options ho;
     double *weights = NULL;
-    gr_head_options_init(&ho);
-    enum graft_status s = gr_head_options_parse(t->o->head, &ho, err);
-    ho.seed = t->o->pictures.seed;
-    ho.folds = t->o->folds;
-    if (t->o->l2 >= 0)
-        ho.lambda = t->o->l2 > 0 ? t->o->l2 : DBL_MIN; /* 0 would ask for cross-validation */
-    if (!s && !strcmp(t->o->class_weights, "balanced")) {
+    if (!strcmp(t->o->class_weights, "balanced")) {
         weights = gr_alloc_array(t->n_classes, sizeof *weights);
         if (!weights)
-            s = gr_error_nomem(err);
-        else
-            gr_class_weights_balanced(t->train.y, t->train.n, t->n_classes, weights);
-    } else if (!s && strcmp(t->o->class_weights, "none") != 0) {
-        s = gr_error(err, GRAFT_E_ARG, "class weights are '%s', expected none or balanced",
-                     t->o->class_weights);
+            return gr_error_nomem(err);
+        gr_class_weights_balanced(t->train.y, t->train.n, t->n_classes, weights);
     }
-    if (!s)
-        s = gr_head_fit(&ho, t->train.x, t->train.y, t->train.n, (size_t)t->net.width, t->n_classes,
-                        weights, t->ev, &t->head, &t->fit, err);
+    enum graft_status s =
+        gr_head_fit(&t->how, t->train.x, t->train.y, t->train.n, (size_t)t->net.width, t->n_classes,
+                    weights, t->ev, &t->head, &t->fit, err);
     if (!s)
         gr_note(t->ev, "head", "%s, on %zu pictures, %.1f s", t->fit.summary, t->train.n,
                 t->fit.seconds);
@@ -275,6 +286,7 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     out->has_pre = true; /* a guess no longer: the head was learned with it */
     const struct gr_meta_extra extra = {
         .cut = t->net.cut,
+        .precision = gr_plan_get_precision(t->net.plan) == GR_PRECISION_BF16 ? "bf16" : "fp32",
         .metrics_json = metrics,
         .source_name = gr_path_base(t->o->from),
         .source_sha256 = t->sha256,
@@ -364,6 +376,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
     if (!s)
         s = gr_pictures_open(o->data, &o->pictures, t->ev, &t->pics, err);
     if (!s)
+        s = gr_network_settle(&t->net, &t->model, &t->pics, &o->pictures, t->ev, err);
+    if (!s)
         s = gr_pictures_run(&t->pics, &t->net, &o->pictures, "features", t->ev, err);
     if (!s)
         s = check_data(t, err);
@@ -395,15 +409,9 @@ enum graft_status graft_train(const struct graft_train_options *o, const struct 
                               struct graft_result **result, struct graft_error *err)
 {
     struct training t = {.o = o, .ev = ev};
-    const char *dot = o->out ? strrchr(o->out, '.') : NULL;
     if (result)
         *result = NULL;
-    if (!o->data || !o->from || !o->out)
-        return gr_error(err, GRAFT_E_ARG, "data, from and out must be given");
-    if (!dot || strcmp(dot, ".onnx") != 0)
-        return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
-                        o->out);
-    enum graft_status s = gr_job_gate(o->require, NULL, err);
+    enum graft_status s = check_options(&t, err);
     if (!s && !(t.run_dir = gr_sprintf("%s.run", o->out)))
         s = gr_error_nomem(err);
     if (!s)

@@ -93,6 +93,27 @@ static enum graft_status each(const struct gr_ref *a, const struct gr_ref *b, st
     return GRAFT_OK;
 }
 
+typedef double slope_fn(double a, double b, double y);
+
+/* da, db: the derivatives of y by a and b. What was repeated is summed. */
+static void each_grad(const struct gr_ref *in, const struct gr_ref *out, const double *dy,
+                      struct gr_ref *din, slope_fn *da, slope_fn *db)
+{
+    int64_t at[GR_MAX_RANK] = {0}, sa[GR_MAX_RANK], sb[GR_MAX_RANK], i = 0;
+    int rank = out->shape.rank;
+    gr_strides_broadcast(&in[0].shape, &out->shape, sa);
+    gr_strides_broadcast(&in[1].shape, &out->shape, sb);
+    do {
+        int64_t at_a = gr_dot(rank, at, sa), at_b = gr_dot(rank, at, sb);
+        double a = in[0].v[at_a], b = in[1].v[at_b], y = out->v[i];
+        if (din[0].v)
+            din[0].v[at_a] += dy[i] * da(a, b, y);
+        if (din[1].v)
+            din[1].v[at_b] += dy[i] * db(a, b, y);
+        i++;
+    } while (gr_next(&out->shape, at));
+}
+
 static double divide(double a, double b, enum gr_dtype type)
 {
     return gr_dtype_is_float(type) ? a / b : b == 0 ? 0 : trunc(a / b);
@@ -114,7 +135,7 @@ static double modulo(double a, double b, enum gr_dtype type, bool sign_of_a)
     return r == 0 ? copysign(0, b) : (r < 0) != (b < 0) ? r + b : r;
 }
 
-#define OP(id, onnx_name, first_opset, n_min, n_max, size, table, infer_rule)                      \
+#define OP(id, onnx_name, first_opset, n_min, n_max, size, table, infer_rule, grad_fn)             \
     const struct gr_op gr_op_##id = {.name = onnx_name,                                            \
                                      .domain = "",                                                 \
                                      .since = first_opset,                                         \
@@ -125,10 +146,11 @@ static double modulo(double a, double b, enum gr_dtype type, bool sign_of_a)
                                      .params_size = size,                                          \
                                      .params = table,                                              \
                                      .infer = infer_rule,                                          \
-                                     .ref = ref_##id}
+                                     .ref = ref_##id,                                              \
+                                     .ref_grad = grad_fn}
 
 /* `expr` sees the elements a and b, the type of input 0 and the attribute `fmod` as `flag`. */
-#define BINARY(id, onnx_name, first_opset, infer_rule, table, expr)                                \
+#define BINARY(id, onnx_name, first_opset, infer_rule, table, expr, grad_fn)                       \
     static double f_##id(double a, double b, enum gr_dtype type, bool flag)                        \
     {                                                                                              \
         (void)type, (void)flag;                                                                    \
@@ -141,27 +163,51 @@ static double modulo(double a, double b, enum gr_dtype type, bool sign_of_a)
         (void)n_in, (void)n_out, (void)err;                                                        \
         return each(&in[0], &in[1], out, f_##id, GR_PARAMS(node, struct binary_params)->fmod);     \
     }                                                                                              \
-    OP(id, onnx_name, first_opset, 2, 2, sizeof(struct binary_params), table, infer_rule)
+    OP(id, onnx_name, first_opset, 2, 2, sizeof(struct binary_params), table, infer_rule, grad_fn)
 
-BINARY(add, "Add", 7, infer_arithmetic, NULL, a + b);
-BINARY(and, "And", 7, infer_logic, NULL, a != 0 && b != 0);
-BINARY(div, "Div", 7, infer_arithmetic, NULL, divide(a, b, type));
-BINARY(equal, "Equal", 7, infer_compare, NULL, a == b);
-BINARY(greater, "Greater", 7, infer_compare, NULL, a > b);
-BINARY(greater_or_equal, "GreaterOrEqual", 12, infer_compare, NULL, a >= b);
-BINARY(less, "Less", 7, infer_compare, NULL, a < b);
-BINARY(less_or_equal, "LessOrEqual", 12, infer_compare, NULL, a <= b);
-BINARY(mul, "Mul", 7, infer_arithmetic, NULL, a *b);
-BINARY(or, "Or", 7, infer_logic, NULL, a != 0 || b != 0);
-BINARY(pow, "Pow", 7, infer_pow, NULL, power(a, b, type));
-BINARY(prelu, "PRelu", 7, infer_prelu, NULL, a < 0 ? a * b : a);
-BINARY(sub, "Sub", 7, infer_arithmetic, NULL, a - b);
-BINARY(xor, "Xor", 7, infer_logic, NULL, (a != 0) != (b != 0));
+/* No gradient: truth values. */
+#define TRUTH(id, onnx_name, first_opset, infer_rule, expr)                                        \
+    BINARY(id, onnx_name, first_opset, infer_rule, NULL, expr, NULL)
+/* The derivatives by a and b also see y = expr. */
+#define SMOOTH(id, onnx_name, first_opset, infer_rule, table, expr, by_a, by_b)                    \
+    static double da_##id(double a, double b, double y)                                            \
+    {                                                                                              \
+        (void)a, (void)b, (void)y;                                                                 \
+        return by_a;                                                                               \
+    }                                                                                              \
+    static double db_##id(double a, double b, double y)                                            \
+    {                                                                                              \
+        (void)a, (void)b, (void)y;                                                                 \
+        return by_b;                                                                               \
+    }                                                                                              \
+    GR_GRAD(grad_##id)                                                                             \
+    {                                                                                              \
+        if (gr_grad_start(n_in, din, dout))                                                        \
+            each_grad(in, out, dout->v, din, da_##id, db_##id);                                    \
+        return GRAFT_OK;                                                                           \
+    }                                                                                              \
+    BINARY(id, onnx_name, first_opset, infer_rule, table, expr, grad_##id)
+
+SMOOTH(add, "Add", 7, infer_arithmetic, NULL, a + b, 1, 1);
+TRUTH(and, "And", 7, infer_logic, a != 0 && b != 0);
+SMOOTH(div, "Div", 7, infer_arithmetic, NULL, divide(a, b, type), 1 / b, -y / b);
+TRUTH(equal, "Equal", 7, infer_compare, a == b);
+TRUTH(greater, "Greater", 7, infer_compare, a > b);
+TRUTH(greater_or_equal, "GreaterOrEqual", 12, infer_compare, a >= b);
+TRUTH(less, "Less", 7, infer_compare, a < b);
+TRUTH(less_or_equal, "LessOrEqual", 12, infer_compare, a <= b);
+SMOOTH(mul, "Mul", 7, infer_arithmetic, NULL, a *b, b, a);
+TRUTH(or, "Or", 7, infer_logic, a != 0 || b != 0);
+SMOOTH(pow, "Pow", 7, infer_pow, NULL, power(a, b, type), b == 0 ? 0 : b * pow(a, b - 1),
+       y == 0 ? 0 : y * log(a));
+SMOOTH(prelu, "PRelu", 7, infer_prelu, NULL, (a < 0 ? a * b : a), (a > 0 ? 1 : b), (a > 0 ? 0 : a));
+SMOOTH(sub, "Sub", 7, infer_arithmetic, NULL, a - b, 1, -1);
+TRUTH(xor, "Xor", 7, infer_logic, (a != 0) != (b != 0));
 
 static const struct gr_param mod_params[] = {
     GR_ROW_BOOL(struct binary_params, fmod, 0, "the result has the sign of the dividend"),
     GR_ROW_END};
-BINARY(mod, "Mod", 10, infer_arithmetic, mod_params, modulo(a, b, type, flag));
+SMOOTH(mod, "Mod", 10, infer_arithmetic, mod_params, modulo(a, b, type, flag), 1, (y - a) / b);
 
 static enum graft_status ref_where(const struct gr_node *node, int n_in, const struct gr_ref *in,
                                    int n_out, struct gr_ref *out, struct graft_error *err)
@@ -179,7 +225,24 @@ static enum graft_status ref_where(const struct gr_node *node, int n_in, const s
     } while (gr_next(&out->shape, at));
     return GRAFT_OK;
 }
-OP(where, "Where", 9, 3, 3, 0, NULL, infer_where);
+
+GR_GRAD(grad_where)
+{
+    int64_t at[GR_MAX_RANK] = {0}, stride[3][GR_MAX_RANK], i = 0;
+    int rank = out->shape.rank;
+    if (!gr_grad_start(n_in, din, dout))
+        return GRAFT_OK;
+    for (int k = 0; k < 3; k++)
+        gr_strides_broadcast(&in[k].shape, &out->shape, stride[k]);
+    do {
+        int from = in[0].v[gr_dot(rank, at, stride[0])] != 0 ? 1 : 2;
+        if (din[from].v)
+            din[from].v[gr_dot(rank, at, stride[from])] += dout->v[i];
+        i++;
+    } while (gr_next(&out->shape, at));
+    return GRAFT_OK;
+}
+OP(where, "Where", 9, 3, 3, 0, NULL, infer_where, grad_where);
 
 /* Min, Max, Sum, Mean of any number of inputs: the first copied, the others combined in turn. */
 static enum graft_status fold(int n_in, const struct gr_ref *in, struct gr_ref *y, binary_fn *f)
@@ -210,7 +273,58 @@ static double f_max(double a, double b, enum gr_dtype type, bool flag)
     return isnan(a) || a > b ? a : b;
 }
 
-#define VARIADIC(id, onnx_name, first_opset, fn, scale)                                            \
+/* Sum, Mean: every input gets the same share. */
+static void share(const struct gr_ref *in, int n_in, const struct gr_ref *dout, struct gr_ref *din,
+                  double part)
+{
+    for (int k = 0; k < n_in; k++) {
+        int64_t st[GR_MAX_RANK];
+        if (!din[k].v)
+            continue;
+        gr_strides_broadcast(&in[k].shape, &dout->shape, st);
+        gr_grad_strided(din[k].v, &dout->shape, dout->v, 0, st);
+        for (int64_t i = 0, n = gr_ref_count(&in[k]); i < n; i++)
+            din[k].v[i] *= part;
+    }
+}
+
+GR_GRAD(grad_sum)
+{
+    if (gr_grad_start(n_in, din, dout))
+        share(in, n_in, dout, din, 1);
+    return GRAFT_OK;
+}
+
+GR_GRAD(grad_mean)
+{
+    if (gr_grad_start(n_in, din, dout))
+        share(in, n_in, dout, din, 1 / (double)n_in);
+    return GRAFT_OK;
+}
+
+/* Max, Min: of equal ones the first input gets it all. */
+GR_GRAD(grad_chosen)
+{
+    int64_t at[GR_MAX_RANK] = {0}, st[GR_MAX_RANK], i = 0;
+    int rank = out->shape.rank;
+    if (!gr_grad_start(n_in, din, dout))
+        return GRAFT_OK;
+    do {
+        for (int k = 0; k < n_in; k++) {
+            gr_strides_broadcast(&in[k].shape, &out->shape, st);
+            int64_t from = gr_dot(rank, at, st);
+            if (in[k].v[from] != out->v[i])
+                continue;
+            if (din[k].v)
+                din[k].v[from] += dout->v[i];
+            break;
+        }
+        i++;
+    } while (gr_next(&out->shape, at));
+    return GRAFT_OK;
+}
+
+#define VARIADIC(id, onnx_name, first_opset, fn, scale, grad_fn)                                   \
     static enum graft_status ref_##id(const struct gr_node *node, int n_in,                        \
                                       const struct gr_ref *in, int n_out, struct gr_ref *out,      \
                                       struct graft_error *err)                                     \
@@ -221,9 +335,9 @@ static double f_max(double a, double b, enum gr_dtype type, bool flag)
             out->v[i] /= (scale);                                                                  \
         return GRAFT_OK;                                                                           \
     }                                                                                              \
-    OP(id, onnx_name, first_opset, 1, GR_MAX_ARITY, 0, NULL, infer_arithmetic)
+    OP(id, onnx_name, first_opset, 1, GR_MAX_ARITY, 0, NULL, infer_arithmetic, grad_fn)
 
-VARIADIC(max, "Max", 6, f_max, 1);
-VARIADIC(mean, "Mean", 6, f_add, n_in);
-VARIADIC(min, "Min", 6, f_min, 1);
-VARIADIC(sum, "Sum", 6, f_add, 1);
+VARIADIC(max, "Max", 6, f_max, 1, grad_chosen);
+VARIADIC(mean, "Mean", 6, f_add, n_in, grad_mean);
+VARIADIC(min, "Min", 6, f_min, 1, grad_chosen);
+VARIADIC(sum, "Sum", 6, f_add, 1, grad_sum);

@@ -33,6 +33,17 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
     return GRAFT_OK;
 }
 
+/* Between floating-point types the gradient passes; whole numbers have none. */
+GR_GRAD(ref_grad)
+{
+    bool passes = gr_dtype_is_float(in->dtype) && gr_dtype_is_float(out->dtype);
+    if (!gr_grad_start(n_in, din, dout) || !passes)
+        return GRAFT_OK;
+    for (int64_t i = 0, n = din[0].v ? gr_ref_count(out) : 0; i < n; i++)
+        din[0].v[i] = dout->v[i];
+    return GRAFT_OK;
+}
+
 static const struct gr_param params[] = {
     {.name = "to",
      .kind = GR_PARAM_INT,
@@ -57,7 +68,8 @@ const struct gr_op gr_op_cast = {.name = "Cast",
                                  .params_size = sizeof(struct cast_params),
                                  .params = params,
                                  .infer = infer,
-                                 .ref = ref};
+                                 .ref = ref,
+                                 .ref_grad = ref_grad};
 
 const struct gr_op gr_op_cast_like = {.name = "CastLike",
                                       .domain = "",
@@ -69,4 +81,5 @@ const struct gr_op gr_op_cast_like = {.name = "CastLike",
                                       .params_size = sizeof(struct cast_params),
                                       .params = like_params,
                                       .infer = infer_like,
-                                      .ref = ref};
+                                      .ref = ref,
+                                      .ref_grad = ref_grad};

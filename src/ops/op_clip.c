@@ -46,24 +46,44 @@ static enum graft_status infer(struct gr_infer *c, struct graft_error *err)
     return s ? s : gr_infer_like_first(c, err);
 }
 
+static void bounds(const struct gr_node *node, int n_in, const struct gr_ref *in, double *lo,
+                   double *hi)
+{
+    const struct gr_clip_params *p = GR_PARAMS(node, struct gr_clip_params);
+    *lo = has_attributes(node) ? p->min : -DBL_MAX;
+    *hi = has_attributes(node) ? p->max : DBL_MAX;
+    if (gr_ref_has(n_in, in, 1))
+        *lo = in[1].v[0];
+    if (gr_ref_has(n_in, in, 2))
+        *hi = in[2].v[0];
+}
+
 static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
                              int n_out, struct gr_ref *out, struct graft_error *err)
 {
     (void)n_out, (void)err;
-    const struct gr_clip_params *p = GR_PARAMS(node, struct gr_clip_params);
-    double lo = -DBL_MAX, hi = DBL_MAX;
-    if (has_attributes(node)) {
-        lo = p->min;
-        hi = p->max;
-    }
-    if (gr_ref_has(n_in, in, 1))
-        lo = in[1].v[0];
-    if (gr_ref_has(n_in, in, 2))
-        hi = in[2].v[0];
+    double lo, hi;
+    bounds(node, n_in, in, &lo, &hi);
     for (int64_t i = 0, n = gr_ref_count(out); i < n; i++) {
         double x = in[0].v[i];
         x = x < lo ? lo : x;
         out->v[i] = x > hi ? hi : x; /* the upper bound wins where they cross */
+    }
+    return GRAFT_OK;
+}
+
+/* What y was taken from gets the gradient: X, also on a bound, or the bound. */
+GR_GRAD(ref_grad)
+{
+    double lo, hi;
+    bounds(node, n_in, in, &lo, &hi);
+    if (!gr_grad_start(n_in, din, dout))
+        return GRAFT_OK;
+    for (int64_t i = 0, n = gr_ref_count(out); i < n; i++) {
+        double x = in[0].v[i];
+        int from = x > hi || (x < lo && lo > hi) ? 2 : x < lo ? 1 : 0;
+        if (gr_ref_has(n_in, din, from))
+            din[from].v[from ? 0 : i] += dout->v[i];
     }
     return GRAFT_OK;
 }
@@ -83,4 +103,5 @@ const struct gr_op gr_op_clip = {.name = "Clip",
                                  .params_size = sizeof(struct gr_clip_params),
                                  .params = params,
                                  .infer = infer,
-                                 .ref = ref};
+                                 .ref = ref,
+                                 .ref_grad = ref_grad};

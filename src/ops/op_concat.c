@@ -54,6 +54,14 @@ static enum graft_status ref_concat(const struct gr_node *node, int n_in, const 
     return GRAFT_OK;
 }
 
+GR_GRAD(grad_concat)
+{
+    int axis = gr_axis(GR_PARAMS(node, struct gr_axis_params)->axis, out->shape.rank);
+    if (gr_grad_start(n_in, din, dout))
+        copy_parts(axis, &out->shape, dout->v, n_in, din, true);
+    return GRAFT_OK;
+}
+
 static enum graft_status split_error(const struct gr_infer *c, int64_t dim, struct graft_error *err)
 {
     return gr_error(err, GRAFT_E_SHAPE, "size %lld cannot be split so into %d outputs",
@@ -103,6 +111,15 @@ static enum graft_status ref_split(const struct gr_node *node, int n_in, const s
     return GRAFT_OK;
 }
 
+GR_GRAD(grad_split)
+{
+    int axis = gr_axis(GR_PARAMS(node, struct gr_axis_params)->axis, in->shape.rank);
+    gr_grad_start(n_in, din, dout);
+    if (din[0].v)
+        copy_parts(axis, &in->shape, din[0].v, n_out, dout, false);
+    return GRAFT_OK;
+}
+
 static const struct gr_param concat_params[] = {{.name = "axis",
                                                  .kind = GR_PARAM_INT,
                                                  .offset = offsetof(struct gr_axis_params, axis),
@@ -128,7 +145,8 @@ const struct gr_op gr_op_concat = {.name = "Concat",
                                    .params_size = sizeof(struct gr_axis_params),
                                    .params = concat_params,
                                    .infer = infer_concat,
-                                   .ref = ref_concat};
+                                   .ref = ref_concat,
+                                   .ref_grad = grad_concat};
 
 const struct gr_op gr_op_split = {.name = "Split",
                                   .domain = "",
@@ -140,4 +158,5 @@ const struct gr_op gr_op_split = {.name = "Split",
                                   .params_size = sizeof(struct gr_axis_params),
                                   .params = split_params,
                                   .infer = infer_split,
-                                  .ref = ref_split};
+                                  .ref = ref_split,
+                                  .ref_grad = grad_split};

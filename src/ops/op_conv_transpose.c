@@ -24,14 +24,19 @@ static enum graft_status infer(struct gr_infer *c, struct graft_error *err)
     return gr_infer_out(c, 0, c->in[0].dtype, &y, err);
 }
 
-/* Each element of an input plane adds one scaled kernel plane to the output plane. */
-static void add_plane(const struct gr_geometry *g, const double *x, const double *w, double *y)
+/* The planes that one input channel and one output channel meet in; NULL: not computed. */
+struct planes {
+    const double *x, *w, *dy;
+    double *y, *dx, *dw;
+};
+
+/* Each element of x adds w, scaled, to y; and the gradients of that. */
+static void add_planes(const struct gr_geometry *g, const struct planes *p)
 {
     struct gr_shape taps = gr_shape_from(g->n, g->kernel), from = gr_shape_from(g->n, g->in);
-    int64_t i[GR_MAX_RANK] = {0};
+    int64_t i[GR_MAX_RANK] = {0}, at_x = 0;
     do {
-        const double *wk = w;
-        int64_t k[GR_MAX_RANK] = {0};
+        int64_t k[GR_MAX_RANK] = {0}, tap = 0;
         do {
             int64_t to = 0;
             bool inside = true;
@@ -40,41 +45,71 @@ static void add_plane(const struct gr_geometry *g, const double *x, const double
                 inside = inside && at >= 0 && at < g->out[d];
                 to = inside ? to * g->out[d] + at : 0;
             }
-            if (inside)
-                y[to] += *x * *wk;
-            wk++;
+            if (inside && p->y)
+                p->y[to] += p->x[at_x] * p->w[tap];
+            if (inside && p->dx)
+                p->dx[at_x] += p->w[tap] * p->dy[to];
+            if (inside && p->dw)
+                p->dw[tap] += p->x[at_x] * p->dy[to];
+            tap++;
         } while (gr_next(&taps, k));
-        x++;
+        at_x++;
     } while (gr_next(&from, i));
+}
+
+/* Adds to those of y, dx, dw that are not NULL. */
+static enum graft_status convolve(const struct gr_node *node, const struct gr_ref *x,
+                                  const struct gr_ref *w, double *y, const double *dy, double *dx,
+                                  double *dw, struct graft_error *err)
+{
+    const struct gr_conv_transpose_params *p = GR_PARAMS(node, struct gr_conv_transpose_params);
+    struct gr_geometry g;
+    enum graft_status s = gr_conv_transpose_geometry(p, &x->shape, &w->shape, &g, err);
+    if (s)
+        return s;
+    int64_t c_all = x->shape.dim[1], c_group = c_all / p->group;
+    int64_t m_group = w->shape.dim[1], m_all = m_group * p->group;
+    int64_t x_plane = gr_shape_count_range(&x->shape, 2, x->shape.rank);
+    int64_t w_plane = gr_shape_count_range(&w->shape, 2, w->shape.rank);
+    struct gr_shape out = gr_geometry_shape(&g, 1, 1);
+    int64_t y_plane = gr_shape_count(&out);
+    for (int64_t n = 0; n < x->shape.dim[0]; n++)
+        for (int64_t m = 0; m < m_all; m++)
+            for (int64_t k = 0; k < c_group; k++) {
+                int64_t c = m / m_group * c_group + k, at_x = (n * c_all + c) * x_plane;
+                int64_t at_w = (c * m_group + m % m_group) * w_plane;
+                int64_t at_y = (n * m_all + m) * y_plane;
+                struct planes q = {.x = x->v + at_x,
+                                   .w = w->v + at_w,
+                                   .dy = dy ? dy + at_y : NULL,
+                                   .y = y ? y + at_y : NULL,
+                                   .dx = dx ? dx + at_x : NULL,
+                                   .dw = dw ? dw + at_w : NULL};
+                add_planes(&g, &q);
+            }
+    return GRAFT_OK;
 }
 
 static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
                              int n_out, struct gr_ref *out, struct graft_error *err)
 {
     (void)n_out;
-    const struct gr_conv_transpose_params *p = GR_PARAMS(node, struct gr_conv_transpose_params);
-    const struct gr_ref *x = &in[0], *w = &in[1], *y = &out[0];
-    struct gr_geometry g;
-    enum graft_status s = gr_conv_transpose_geometry(p, &x->shape, &w->shape, &g, err);
-    if (s)
-        return s;
-    int64_t c_all = x->shape.dim[1], m_all = y->shape.dim[1];
-    int64_t c_group = c_all / p->group, m_group = w->shape.dim[1];
-    int64_t x_plane = gr_shape_count_range(&x->shape, 2, x->shape.rank);
-    int64_t w_plane = gr_shape_count_range(&w->shape, 2, w->shape.rank);
-    int64_t y_plane = gr_shape_count_range(&y->shape, 2, y->shape.rank);
-    for (int64_t n = 0; n < x->shape.dim[0]; n++)
-        for (int64_t m = 0; m < m_all; m++) {
-            double *to = y->v + (n * m_all + m) * y_plane;
-            for (int64_t i = 0; i < y_plane; i++)
-                to[i] = gr_ref_has(n_in, in, 2) ? in[2].v[m] : 0;
-            for (int64_t k = 0; k < c_group; k++) {
-                int64_t c = m / m_group * c_group + k;
-                add_plane(&g, x->v + (n * c_all + c) * x_plane,
-                          w->v + (c * m_group + m % m_group) * w_plane, to);
-            }
-        }
-    return GRAFT_OK;
+    int64_t m_all = out->shape.dim[1],
+            plane = gr_shape_count_range(&out->shape, 2, out->shape.rank);
+    for (int64_t i = 0, n = gr_ref_count(out); i < n; i++)
+        out->v[i] = gr_ref_has(n_in, in, 2) ? in[2].v[i / plane % m_all] : 0;
+    return convolve(node, &in[0], &in[1], out->v, NULL, NULL, NULL, err);
+}
+
+GR_GRAD(ref_grad)
+{
+    int64_t m_all = out->shape.dim[1],
+            plane = gr_shape_count_range(&out->shape, 2, out->shape.rank);
+    if (!gr_grad_start(n_in, din, dout))
+        return GRAFT_OK;
+    for (int64_t i = 0, n = gr_ref_has(n_in, din, 2) ? gr_ref_count(dout) : 0; i < n; i++)
+        din[2].v[i / plane % m_all] += dout->v[i];
+    return convolve(node, &in[0], &in[1], NULL, dout->v, din[0].v, din[1].v, err);
 }
 
 static double macs(const struct gr_node *node, int n_in, const struct gr_type *in,
@@ -107,4 +142,5 @@ const struct gr_op gr_op_conv_transpose = {.name = "ConvTranspose",
                                            .params = params,
                                            .infer = infer,
                                            .ref = ref,
+                                           .ref_grad = ref_grad,
                                            .macs = macs};

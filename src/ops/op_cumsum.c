@@ -13,14 +13,13 @@ static enum graft_status infer_cumsum(struct gr_infer *c, struct graft_error *er
     return s ? s : gr_infer_like_first(c, err);
 }
 
-static enum graft_status ref_cumsum(const struct gr_node *node, int n_in, const struct gr_ref *in,
-                                    int n_out, struct gr_ref *out, struct graft_error *err)
+static enum graft_status sum_along(const struct gr_node *node, const struct gr_shape *x,
+                                   double axis_value, bool reverse, const double *from, double *to,
+                                   struct graft_error *err)
 {
-    (void)n_in, (void)n_out;
     const struct cumsum_params *p = GR_PARAMS(node, struct cumsum_params);
-    const struct gr_shape *x = &in[0].shape;
     int axis = 0;
-    enum graft_status s = gr_check_axis(gr_to_int(in[1].v[0]), x->rank, &axis, err);
+    enum graft_status s = gr_check_axis(gr_to_int(axis_value), x->rank, &axis, err);
     if (s)
         return s;
     int64_t outer = gr_shape_count_range(x, 0, axis), n = x->dim[axis];
@@ -29,13 +28,30 @@ static enum graft_status ref_cumsum(const struct gr_node *node, int n_in, const 
         for (int64_t i = 0; i < inner; i++) {
             double sum = 0;
             for (int64_t k = 0; k < n; k++) {
-                int64_t at = (o * n + (p->reverse ? n - 1 - k : k)) * inner + i;
-                double v = in[0].v[at];
-                out->v[at] = p->exclusive ? sum : sum + v;
+                int64_t at = (o * n + (reverse ? n - 1 - k : k)) * inner + i;
+                double v = from[at];
+                to[at] = p->exclusive ? sum : sum + v;
                 sum += v;
             }
         }
     return GRAFT_OK;
+}
+
+static enum graft_status ref_cumsum(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                    int n_out, struct gr_ref *out, struct graft_error *err)
+{
+    (void)n_in, (void)n_out;
+    bool reverse = GR_PARAMS(node, struct cumsum_params)->reverse;
+    return sum_along(node, &in[0].shape, in[1].v[0], reverse, in[0].v, out->v, err);
+}
+
+/* The same sum from the other end. */
+GR_GRAD(grad_cumsum)
+{
+    bool reverse = GR_PARAMS(node, struct cumsum_params)->reverse;
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    return sum_along(node, &in[0].shape, in[1].v[0], !reverse, dout->v, din[0].v, err);
 }
 
 struct trilu_params {
@@ -50,17 +66,31 @@ static enum graft_status infer_trilu(struct gr_infer *c, struct graft_error *err
     return s ? s : gr_infer_like_first(c, err);
 }
 
+/* Copies the triangle. */
+static void keep(const struct gr_node *node, int n_in, const struct gr_ref *in, const double *from,
+                 double *to)
+{
+    bool upper = GR_PARAMS(node, struct trilu_params)->upper;
+    double k = gr_ref_has(n_in, in, 1) ? in[1].v[0] : 0;
+    int64_t rows = in->shape.dim[in->shape.rank - 2], cols = in->shape.dim[in->shape.rank - 1];
+    for (int64_t i = 0, n = gr_ref_count(in); i < n; i++) {
+        double above = (double)(i % cols - i / cols % rows) - k; /* the k-th diagonal is 0 */
+        to[i] = (upper ? above >= 0 : above <= 0) ? from[i] : 0;
+    }
+}
+
 static enum graft_status ref_trilu(const struct gr_node *node, int n_in, const struct gr_ref *in,
                                    int n_out, struct gr_ref *out, struct graft_error *err)
 {
     (void)n_out, (void)err;
-    bool upper = GR_PARAMS(node, struct trilu_params)->upper;
-    double k = gr_ref_has(n_in, in, 1) ? in[1].v[0] : 0;
-    int64_t rows = in->shape.dim[in->shape.rank - 2], cols = in->shape.dim[in->shape.rank - 1];
-    for (int64_t i = 0, n = gr_ref_count(out); i < n; i++) {
-        double above = (double)(i % cols - i / cols % rows) - k; /* the k-th diagonal is 0 */
-        out->v[i] = (upper ? above >= 0 : above <= 0) ? in->v[i] : 0;
-    }
+    keep(node, n_in, in, in->v, out->v);
+    return GRAFT_OK;
+}
+
+GR_GRAD(grad_trilu)
+{
+    if (gr_grad_start(n_in, din, dout) && din[0].v)
+        keep(node, n_in, in, dout->v, din[0].v);
     return GRAFT_OK;
 }
 
@@ -81,7 +111,8 @@ const struct gr_op gr_op_cum_sum = {.name = "CumSum",
                                     .params_size = sizeof(struct cumsum_params),
                                     .params = cumsum_params,
                                     .infer = infer_cumsum,
-                                    .ref = ref_cumsum};
+                                    .ref = ref_cumsum,
+                                    .ref_grad = grad_cumsum};
 
 const struct gr_op gr_op_trilu = {.name = "Trilu",
                                   .domain = "",
@@ -93,4 +124,5 @@ const struct gr_op gr_op_trilu = {.name = "Trilu",
                                   .params_size = sizeof(struct trilu_params),
                                   .params = trilu_params,
                                   .infer = infer_trilu,
-                                  .ref = ref_trilu};
+                                  .ref = ref_trilu,
+                                  .ref_grad = grad_trilu};

@@ -23,6 +23,15 @@ static enum graft_status ref_expand(const struct gr_node *node, int n_in, const 
     return GRAFT_OK;
 }
 
+GR_GRAD(grad_expand)
+{
+    int64_t stride[GR_MAX_RANK];
+    gr_strides_broadcast(&in->shape, &out->shape, stride);
+    if (gr_grad_start(n_in, din, dout) && din[0].v)
+        gr_grad_strided(din[0].v, &out->shape, dout->v, 0, stride);
+    return GRAFT_OK;
+}
+
 static enum graft_status infer_tile(struct gr_infer *c, struct graft_error *err)
 {
     const struct gr_shape *x = &c->in[0].shape;
@@ -39,6 +48,15 @@ static enum graft_status infer_tile(struct gr_infer *c, struct graft_error *err)
     return s ? s : gr_infer_out(c, 0, c->in[0].dtype, &y, err);
 }
 
+/* The element of X at a position of Y. */
+static int64_t repeated(const struct gr_shape *x, const int64_t *at)
+{
+    int64_t from = 0;
+    for (int i = 0; i < x->rank; i++)
+        from = from * x->dim[i] + at[i] % x->dim[i];
+    return from;
+}
+
 static enum graft_status ref_tile(const struct gr_node *node, int n_in, const struct gr_ref *in,
                                   int n_out, struct gr_ref *out, struct graft_error *err)
 {
@@ -46,12 +64,20 @@ static enum graft_status ref_tile(const struct gr_node *node, int n_in, const st
     int64_t at[GR_MAX_RANK] = {0}, i = 0;
     if (!gr_ref_count(out))
         return GRAFT_OK;
-    do {
-        int64_t from = 0;
-        for (int d = 0; d < in->shape.rank; d++)
-            from = from * in->shape.dim[d] + at[d] % in->shape.dim[d];
-        out->v[i++] = in->v[from];
-    } while (gr_next(&out->shape, at));
+    do
+        out->v[i++] = in->v[repeated(&in->shape, at)];
+    while (gr_next(&out->shape, at));
+    return GRAFT_OK;
+}
+
+GR_GRAD(grad_tile)
+{
+    int64_t at[GR_MAX_RANK] = {0}, i = 0;
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    do
+        din[0].v[repeated(&in->shape, at)] += dout->v[i++];
+    while (gr_next(&out->shape, at));
     return GRAFT_OK;
 }
 
@@ -63,7 +89,8 @@ const struct gr_op gr_op_expand = {.name = "Expand",
                                    .min_out = 1,
                                    .max_out = 1,
                                    .infer = infer_expand,
-                                   .ref = ref_expand};
+                                   .ref = ref_expand,
+                                   .ref_grad = grad_expand};
 
 const struct gr_op gr_op_tile = {.name = "Tile",
                                  .domain = "",
@@ -73,4 +100,5 @@ const struct gr_op gr_op_tile = {.name = "Tile",
                                  .min_out = 1,
                                  .max_out = 1,
                                  .infer = infer_tile,
-                                 .ref = ref_tile};
+                                 .ref = ref_tile,
+                                 .ref_grad = grad_tile};

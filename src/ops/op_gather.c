@@ -55,6 +55,27 @@ static enum graft_status ref_gather(const struct gr_node *node, int n_in, const 
     return GRAFT_OK;
 }
 
+/* An element that was taken several times gets the sum. */
+GR_GRAD(grad_gather)
+{
+    const struct gr_shape *x = &in[0].shape;
+    int axis = gr_axis(GR_PARAMS(node, struct gr_axis_params)->axis, x->rank);
+    int64_t outer = gr_shape_count_range(x, 0, axis), size = x->dim[axis], from = 0;
+    int64_t inner = gr_shape_count_range(x, axis + 1, x->rank), n = gr_ref_count(&in[1]);
+    const double *dy = dout->v;
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < n; i++) {
+            enum graft_status s = read_index(in[1].v[i], size, &from, err);
+            if (s)
+                return s;
+            for (int64_t k = 0; k < inner; k++)
+                din[0].v[(o * size + from) * inner + k] += *dy++;
+        }
+    return GRAFT_OK;
+}
+
 static enum graft_status infer_elements(struct gr_infer *c, struct graft_error *err)
 {
     const struct gr_shape *x = &c->in[0].shape, *index = &c->in[1].shape;
@@ -92,6 +113,24 @@ static enum graft_status ref_elements(const struct gr_node *node, int n_in, cons
     return GRAFT_OK;
 }
 
+GR_GRAD(grad_elements)
+{
+    const struct gr_shape *x = &in[0].shape;
+    int axis = gr_axis(GR_PARAMS(node, struct gr_axis_params)->axis, x->rank);
+    int64_t at[GR_MAX_RANK] = {0}, stride[GR_MAX_RANK], i = 0, from = 0;
+    gr_strides(x, stride);
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    do {
+        enum graft_status s = read_index(in[1].v[i], x->dim[axis], &from, err);
+        if (s)
+            return s;
+        from = gr_dot(x->rank, at, stride) + (from - at[axis]) * stride[axis];
+        din[0].v[from] += dout->v[i++];
+    } while (gr_next(&out->shape, at));
+    return GRAFT_OK;
+}
+
 static const struct gr_param params[] = {
     GR_ROW_INT(struct gr_axis_params, axis, 0, -GR_LONG, GR_LONG, "the axis that is indexed"),
     GR_ROW_END};
@@ -106,7 +145,8 @@ const struct gr_op gr_op_gather = {.name = "Gather",
                                    .params_size = sizeof(struct gr_axis_params),
                                    .params = params,
                                    .infer = infer_gather,
-                                   .ref = ref_gather};
+                                   .ref = ref_gather,
+                                   .ref_grad = grad_gather};
 
 const struct gr_op gr_op_gather_elements = {.name = "GatherElements",
                                             .domain = "",
@@ -118,4 +158,5 @@ const struct gr_op gr_op_gather_elements = {.name = "GatherElements",
                                             .params_size = sizeof(struct gr_axis_params),
                                             .params = params,
                                             .infer = infer_elements,
-                                            .ref = ref_elements};
+                                            .ref = ref_elements,
+                                            .ref_grad = grad_elements};

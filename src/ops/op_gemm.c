@@ -54,6 +54,33 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
     return GRAFT_OK;
 }
 
+GR_GRAD(ref_grad)
+{
+    const struct gr_gemm_params *p = GR_PARAMS(node, struct gr_gemm_params);
+    int64_t m = out->shape.dim[0], n = out->shape.dim[1], k = in[0].shape.dim[!p->transA];
+    int64_t c_stride[GR_MAX_RANK] = {0};
+    double *da = din[0].v, *db = din[1].v, *dc = gr_ref_has(n_in, din, 2) ? din[2].v : NULL;
+    if (!gr_grad_start(n_in, din, dout))
+        return GRAFT_OK;
+    if (dc)
+        gr_strides_broadcast(&din[2].shape, &out->shape, c_stride);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            double dy = dout->v[i * n + j];
+            for (int64_t l = 0; l < k; l++) {
+                int64_t at_a = p->transA ? l * m + i : i * k + l;
+                int64_t at_b = p->transB ? j * k + l : l * n + j;
+                if (da)
+                    da[at_a] += p->alpha * dy * in[1].v[at_b];
+                if (db)
+                    db[at_b] += p->alpha * dy * in[0].v[at_a];
+            }
+            if (dc)
+                dc[i * c_stride[0] + j * c_stride[1]] += p->beta * dy;
+        }
+    return GRAFT_OK;
+}
+
 static double macs(const struct gr_node *node, int n_in, const struct gr_type *in,
                    const struct gr_type *out)
 {
@@ -79,4 +106,5 @@ const struct gr_op gr_op_gemm = {.name = "Gemm",
                                  .params = params,
                                  .infer = infer,
                                  .ref = ref,
+                                 .ref_grad = ref_grad,
                                  .macs = macs};

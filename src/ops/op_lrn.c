@@ -11,6 +11,14 @@ static enum graft_status infer(struct gr_infer *c, struct graft_error *err)
     return s ? s : gr_infer_like_first(c, err);
 }
 
+/* The channels that channel c is divided by. */
+static void window(int64_t size, int64_t channels, int64_t c, int64_t *from, int64_t *to)
+{
+    int64_t before = (size - 1) / 2, after = size - 1 - before;
+    *from = c > before ? c - before : 0;
+    *to = after < channels - 1 - c ? c + after : channels - 1;
+}
+
 static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
                              int n_out, struct gr_ref *out, struct graft_error *err)
 {
@@ -18,17 +26,39 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
     const struct gr_lrn_params *p = GR_PARAMS(node, struct gr_lrn_params);
     const struct gr_shape *shape = &in[0].shape;
     int64_t channels = shape->dim[1], plane = gr_shape_count_range(shape, 2, shape->rank);
-    int64_t before = (p->size - 1) / 2, after = p->size - 1 - before;
     for (int64_t i = 0, n = gr_ref_count(out); i < n; i++) {
-        int64_t c = i / plane % channels;
-        int64_t from = c > before ? c - before : 0;
-        int64_t to = after < channels - 1 - c ? c + after : channels - 1;
+        int64_t from, to, c = i / plane % channels;
         double sum = 0;
+        window(p->size, channels, c, &from, &to);
         for (int64_t k = from; k <= to; k++) {
             double x = in[0].v[i + (k - c) * plane];
             sum += x * x;
         }
         out->v[i] = in[0].v[i] / pow(p->bias + p->alpha / (double)p->size * sum, p->beta);
+    }
+    return GRAFT_OK;
+}
+
+GR_GRAD(ref_grad)
+{
+    const struct gr_lrn_params *p = GR_PARAMS(node, struct gr_lrn_params);
+    const struct gr_shape *shape = &in[0].shape;
+    const double *x = in[0].v;
+    double *dx = din[0].v, factor = p->alpha / (double)p->size;
+    int64_t channels = shape->dim[1], plane = gr_shape_count_range(shape, 2, shape->rank);
+    if (!gr_grad_start(n_in, din, dout) || !dx)
+        return GRAFT_OK;
+    for (int64_t i = 0, n = gr_ref_count(out); i < n; i++) {
+        int64_t from, to, c = i / plane % channels;
+        double sum = 0;
+        window(p->size, channels, c, &from, &to);
+        for (int64_t k = from; k <= to; k++)
+            sum += x[i + (k - c) * plane] * x[i + (k - c) * plane];
+        sum = p->bias + factor * sum;
+        dx[i] += dout->v[i] * pow(sum, -p->beta);
+        for (int64_t k = from; k <= to; k++)
+            dx[i + (k - c) * plane] -= dout->v[i] * x[i] * p->beta * pow(sum, -p->beta - 1) * 2 *
+                                       factor * x[i + (k - c) * plane];
     }
     return GRAFT_OK;
 }
@@ -57,4 +87,5 @@ const struct gr_op gr_op_lrn = {.name = "LRN",
                                 .params_size = sizeof(struct gr_lrn_params),
                                 .params = params,
                                 .infer = infer,
-                                .ref = ref};
+                                .ref = ref,
+                                .ref_grad = ref_grad};

@@ -68,6 +68,32 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
     return GRAFT_OK;
 }
 
+GR_GRAD(ref_grad)
+{
+    struct matmul r;
+    int64_t at[GR_MAX_RANK] = {0}, sa[GR_MAX_RANK], sb[GR_MAX_RANK];
+    enum graft_status s = resolve(&in[0].shape, &in[1].shape, &r, err);
+    if (s || !gr_grad_start(n_in, din, dout))
+        return s;
+    gr_strides_broadcast(&r.a, &r.batch, sa);
+    gr_strides_broadcast(&r.b, &r.batch, sb);
+    const double *dy = dout->v;
+    do {
+        int64_t a = gr_dot(r.batch.rank, at, sa) * r.m * r.k;
+        int64_t b = gr_dot(r.batch.rank, at, sb) * r.k * r.n;
+        for (int64_t i = 0; i < r.m; i++)
+            for (int64_t j = 0; j < r.n; j++, dy++)
+                for (int64_t k = 0; k < r.k; k++) {
+                    int64_t at_a = a + i * r.k + k, at_b = b + k * r.n + j;
+                    if (din[0].v)
+                        din[0].v[at_a] += *dy * in[1].v[at_b];
+                    if (din[1].v)
+                        din[1].v[at_b] += *dy * in[0].v[at_a];
+                }
+    } while (gr_next(&r.batch, at));
+    return GRAFT_OK;
+}
+
 static double macs(const struct gr_node *node, int n_in, const struct gr_type *in,
                    const struct gr_type *out)
 {
@@ -84,4 +110,5 @@ const struct gr_op gr_op_matmul = {.name = "MatMul",
                                    .max_out = 1,
                                    .infer = infer,
                                    .ref = ref,
+                                   .ref_grad = ref_grad,
                                    .macs = macs};

@@ -101,20 +101,16 @@ static int64_t source(int64_t mode, int64_t i, int64_t n)
     }
 }
 
-static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
-                             int n_out, struct gr_ref *out, struct graft_error *err)
+/* What is added to or cut from each axis, by the values of the inputs. */
+static enum graft_status read_pads(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                   struct pad *p, struct graft_error *err)
 {
-    (void)n_out;
     const struct pad_params *a = GR_PARAMS(node, struct pad_params);
-    int64_t pads[2 * GR_MAX_RANK], axes[GR_MAX_RANK], at[GR_MAX_RANK] = {0}, k = 0;
-    struct pad p;
-    struct gr_shape y;
     const struct gr_shape *x = &in[0].shape;
+    int64_t pads[2 * GR_MAX_RANK], axes[GR_MAX_RANK];
+    struct gr_shape y;
     int n_pads = 0, n_axes = 0;
     bool has_axes = gr_ref_has(n_in, in, 3);
-    double value = node->opset < 11                                       ? a->value
-                   : gr_ref_has(n_in, in, 2) && gr_ref_count(&in[2]) == 1 ? in[2].v[0]
-                                                                          : 0;
     enum graft_status s = GRAFT_OK;
     if (node->opset >= 11)
         s = gr_ref_ints(&in[1], 2 * GR_MAX_RANK, &n_pads, pads, err);
@@ -123,17 +119,55 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
             pads[n_pads] = a->pads.v[n_pads];
     if (!s && has_axes)
         s = gr_ref_ints(&in[3], GR_MAX_RANK, &n_axes, axes, err);
-    if (!s)
-        s = resolve(node, n_pads, pads, n_axes, axes, has_axes, x, &p, &y, err);
+    return s ? s : resolve(node, n_pads, pads, n_axes, axes, has_axes, x, p, &y, err);
+}
+
+/* The element of X that is put at a position of Y; -1: the constant. */
+static int64_t origin(const struct gr_node *node, const struct pad *p, const struct gr_shape *x,
+                      const int64_t *at)
+{
+    int64_t from = 0, mode = GR_PARAMS(node, struct pad_params)->mode;
+    for (int i = 0; from >= 0 && i < x->rank; i++) {
+        int64_t f = source(mode, at[i] - p->begin[i], x->dim[i]);
+        from = f < 0 ? -1 : from * x->dim[i] + f;
+    }
+    return from;
+}
+
+static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                             int n_out, struct gr_ref *out, struct graft_error *err)
+{
+    (void)n_out;
+    struct pad p;
+    int64_t at[GR_MAX_RANK] = {0}, k = 0;
+    double value = node->opset < 11 ? GR_PARAMS(node, struct pad_params)->value
+                   : gr_ref_has(n_in, in, 2) && gr_ref_count(&in[2]) == 1 ? in[2].v[0]
+                                                                          : 0;
+    enum graft_status s = read_pads(node, n_in, in, &p, err);
     if (s || !gr_ref_count(out))
         return s;
     do {
-        int64_t from = 0;
-        for (int i = 0; from >= 0 && i < x->rank; i++) {
-            int64_t f = source(a->mode, at[i] - p.begin[i], x->dim[i]);
-            from = f < 0 ? -1 : from * x->dim[i] + f;
-        }
+        int64_t from = origin(node, &p, &in[0].shape, at);
         out->v[k++] = from < 0 ? value : in[0].v[from];
+    } while (gr_next(&out->shape, at));
+    return GRAFT_OK;
+}
+
+GR_GRAD(ref_grad)
+{
+    struct pad p;
+    int64_t at[GR_MAX_RANK] = {0}, k = 0;
+    bool wants_value = gr_ref_has(n_in, din, 2) && gr_ref_count(&din[2]) == 1;
+    enum graft_status s = read_pads(node, n_in, in, &p, err);
+    if (s || !gr_grad_start(n_in, din, dout))
+        return s;
+    do {
+        int64_t from = origin(node, &p, &in[0].shape, at);
+        if (from >= 0 && din[0].v)
+            din[0].v[from] += dout->v[k];
+        else if (from < 0 && wants_value)
+            din[2].v[0] += dout->v[k];
+        k++;
     } while (gr_next(&out->shape, at));
     return GRAFT_OK;
 }
@@ -155,4 +189,5 @@ const struct gr_op gr_op_pad = {.name = "Pad",
                                 .params_size = sizeof(struct pad_params),
                                 .params = params,
                                 .infer = infer,
-                                .ref = ref};
+                                .ref = ref,
+                                .ref_grad = ref_grad};

@@ -48,6 +48,22 @@ struct gr_bn_params {
     int64_t training_mode, spatial;
 };
 
+/* Batch-norm in training, which no file asks for but training may: x and y are (N,C,...), the rest
+   (C). mean and the biased var are those of the batch. running_mean and running_var, where not
+   NULL, become (1 - momentum) * running + momentum * batch, as in PyTorch with the unbiased
+   variance. All are the caller's. */
+struct gr_bn_train {
+    const struct gr_shape *shape; /* of x */
+    double epsilon, momentum;
+    const double *x, *scale, *bias;
+    double *y, *mean, *var, *running_mean, *running_var;
+};
+/* Refuses a batch with less than two values for each channel. */
+enum graft_status gr_bn_train_ref(const struct gr_bn_train *b, struct graft_error *err);
+/* Reads shape, epsilon, x, scale, mean, var; overwrites the gradients that are not NULL. */
+enum graft_status gr_bn_train_ref_grad(const struct gr_bn_train *b, const double *dy, double *dx,
+                                       double *dscale, double *dbias, struct graft_error *err);
+
 /* LayerNormalization, InstanceNormalization, GroupNormalization. */
 struct gr_norm_params {
     float epsilon;

@@ -88,8 +88,29 @@ static double reduce(const struct gr_geometry *g, const struct window *w, const 
     return r;
 }
 
-static enum graft_status pool(const struct gr_node *node, const struct gr_ref *x, struct gr_ref *y,
-                              bool max, struct graft_error *err)
+/* The gradient of reduce: the first maximum gets it all; in a sum everyone gets it. */
+static void spread(const struct gr_geometry *g, const struct window *w, const double *x, bool max,
+                   double dy, double *dx)
+{
+    int64_t k[GR_MAX_RANK] = {0}, best = -1;
+    if (!gr_shape_count(&w->taps))
+        return;
+    do {
+        int64_t at = 0;
+        for (int i = 0; i < g->n; i++)
+            at = at * g->in[i] + w->first[i] + k[i] * g->dilation[i];
+        if (!max)
+            dx[at] += dy;
+        else if (best < 0 || x[at] > x[best] || isnan(x[at]))
+            best = at;
+    } while (gr_next(&w->taps, k));
+    if (max)
+        dx[best] += dy;
+}
+
+/* Fills y, or, where y is NULL, adds to dx. */
+static enum graft_status pool(const struct gr_node *node, const struct gr_ref *x, double *y,
+                              const double *dy, double *dx, bool max, struct graft_error *err)
 {
     const struct gr_pool_params *p = GR_PARAMS(node, struct gr_pool_params);
     struct gr_geometry g;
@@ -98,17 +119,17 @@ static enum graft_status pool(const struct gr_node *node, const struct gr_ref *x
         return s;
     int64_t x_plane = gr_shape_count_range(&x->shape, 2, x->shape.rank);
     struct gr_shape out = gr_shape_from(g.n, g.out);
-    double *to = y->v;
     for (int64_t c = 0, n = gr_shape_count_range(&x->shape, 0, 2); c < n; c++) {
         int64_t o[GR_MAX_RANK] = {0};
         do {
             struct window w;
             look(&g, o, &w);
             double inside = (double)gr_shape_count(&w.taps);
-            *to = reduce(&g, &w, x->v + c * x_plane, max);
-            if (!max)
-                *to /= p->count_include_pad ? w.counted : inside;
-            to++;
+            double by = max ? 1 : p->count_include_pad ? w.counted : inside;
+            if (y)
+                *y++ = reduce(&g, &w, x->v + c * x_plane, max) / by;
+            else
+                spread(&g, &w, x->v + c * x_plane, max, *dy++ / by, dx + c * x_plane);
         } while (gr_next(&out, o));
     }
     return GRAFT_OK;
@@ -118,14 +139,28 @@ static enum graft_status ref_max(const struct gr_node *node, int n_in, const str
                                  int n_out, struct gr_ref *out, struct graft_error *err)
 {
     (void)n_in, (void)n_out;
-    return pool(node, in, out, true, err);
+    return pool(node, in, out->v, NULL, NULL, true, err);
+}
+
+GR_GRAD(grad_max)
+{
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    return pool(node, in, NULL, dout->v, din[0].v, true, err);
 }
 
 static enum graft_status ref_average(const struct gr_node *node, int n_in, const struct gr_ref *in,
                                      int n_out, struct gr_ref *out, struct graft_error *err)
 {
     (void)n_in, (void)n_out;
-    return pool(node, in, out, false, err);
+    return pool(node, in, out->v, NULL, NULL, false, err);
+}
+
+GR_GRAD(grad_average)
+{
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    return pool(node, in, NULL, dout->v, din[0].v, false, err);
 }
 
 static enum graft_status pool_all(const struct gr_ref *x, struct gr_ref *y, bool max)
@@ -158,6 +193,32 @@ static enum graft_status ref_global_average(const struct gr_node *node, int n_in
     return pool_all(in, out, false);
 }
 
+/* As in a window: the first maximum gets it all. */
+GR_GRAD(grad_global_max)
+{
+    int64_t plane = gr_shape_count_range(&in->shape, 2, in->shape.rank);
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    for (int64_t c = 0, n = gr_ref_count(out); c < n; c++) {
+        int64_t best = c * plane;
+        for (int64_t i = best; i < (c + 1) * plane; i++)
+            if (in->v[i] > in->v[best] || isnan(in->v[i]))
+                best = i;
+        din[0].v[best] = dout->v[c];
+    }
+    return GRAFT_OK;
+}
+
+GR_GRAD(grad_global_average)
+{
+    int64_t plane = gr_shape_count_range(&in->shape, 2, in->shape.rank);
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    for (int64_t i = 0, n = gr_ref_count(in); i < n; i++)
+        din[0].v[i] = dout->v[i / plane] / (double)plane;
+    return GRAFT_OK;
+}
+
 #define CEIL_ROW                                                                                   \
     {                                                                                              \
         .name = "ceil_mode", .kind = GR_PARAM_BOOL,                                                \
@@ -185,7 +246,8 @@ const struct gr_op gr_op_max_pool = {.name = "MaxPool",
                                      .params_size = sizeof(struct gr_pool_params),
                                      .params = max_params,
                                      .infer = infer_max,
-                                     .ref = ref_max};
+                                     .ref = ref_max,
+                                     .ref_grad = grad_max};
 
 const struct gr_op gr_op_average_pool = {.name = "AveragePool",
                                          .domain = "",
@@ -197,7 +259,8 @@ const struct gr_op gr_op_average_pool = {.name = "AveragePool",
                                          .params_size = sizeof(struct gr_pool_params),
                                          .params = average_params,
                                          .infer = infer_average,
-                                         .ref = ref_average};
+                                         .ref = ref_average,
+                                         .ref_grad = grad_average};
 
 const struct gr_op gr_op_global_max_pool = {.name = "GlobalMaxPool",
                                             .domain = "",
@@ -207,7 +270,8 @@ const struct gr_op gr_op_global_max_pool = {.name = "GlobalMaxPool",
                                             .min_out = 1,
                                             .max_out = 1,
                                             .infer = infer_global,
-                                            .ref = ref_global_max};
+                                            .ref = ref_global_max,
+                                            .ref_grad = grad_global_max};
 
 const struct gr_op gr_op_global_average_pool = {.name = "GlobalAveragePool",
                                                 .domain = "",
@@ -217,4 +281,5 @@ const struct gr_op gr_op_global_average_pool = {.name = "GlobalAveragePool",
                                                 .min_out = 1,
                                                 .max_out = 1,
                                                 .infer = infer_global,
-                                                .ref = ref_global_average};
+                                                .ref = ref_global_average,
+                                                .ref_grad = grad_global_average};

@@ -86,25 +86,36 @@ static void sweep(enum kind kind, const struct gr_ref *x, const int64_t *stride,
     } while (gr_next(&x->shape, at));
 }
 
+/* Strides in y of the axes of x, and how many elements of x make one of y. */
+static enum graft_status map_axes(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                  int64_t *stride, int64_t *per, struct graft_error *err)
+{
+    const struct gr_shape *x = &in[0].shape;
+    bool reduced[GR_MAX_RANK], has_input = gr_ref_has(n_in, in, 1);
+    int64_t axes[GR_MAX_RANK], step = 1;
+    int n = 0;
+    enum graft_status s = has_input ? gr_ref_ints(&in[1], GR_MAX_RANK, &n, axes, err) : GRAFT_OK;
+    if (!s)
+        s = reduced_axes(node, has_input, n, axes, x->rank, reduced, err);
+    *per = 1;
+    for (int i = x->rank - 1; !s && i >= 0; i--) {
+        stride[i] = reduced[i] ? 0 : step;
+        step *= reduced[i] ? 1 : x->dim[i];
+        *per *= reduced[i] ? x->dim[i] : 1;
+    }
+    return s;
+}
+
 static enum graft_status reduce(enum kind kind, const struct gr_node *node, int n_in,
                                 const struct gr_ref *in, struct gr_ref *out,
                                 struct graft_error *err)
 {
     const struct gr_ref *x = &in[0];
-    bool reduced[GR_MAX_RANK], has_input = gr_ref_has(n_in, in, 1);
-    int n = 0, rank = x->shape.rank;
-    int64_t axes[GR_MAX_RANK], stride[GR_MAX_RANK], step = 1, n_y = gr_ref_count(out), per = 1;
+    int64_t stride[GR_MAX_RANK], n_y = gr_ref_count(out), per;
     double *max = NULL;
-    enum graft_status s = has_input ? gr_ref_ints(&in[1], GR_MAX_RANK, &n, axes, err) : GRAFT_OK;
-    if (!s)
-        s = reduced_axes(node, has_input, n, axes, rank, reduced, err);
+    enum graft_status s = map_axes(node, n_in, in, stride, &per, err);
     if (s)
         return s;
-    for (int i = rank - 1; i >= 0; i--) {
-        stride[i] = reduced[i] ? 0 : step;
-        step *= reduced[i] ? 1 : x->shape.dim[i];
-        per *= reduced[i] ? x->shape.dim[i] : 1;
-    }
     if (kind == LOG_SUM_EXP) {
         if (!(max = gr_alloc_array((size_t)n_y, sizeof *max)))
             return gr_error_nomem(err);
@@ -131,6 +142,70 @@ static enum graft_status reduce(enum kind kind, const struct gr_node *node, int 
     return GRAFT_OK;
 }
 
+/* Of a product of numbers of which `zeros` are zero and the others give `rest`: without x. */
+static double without(double x, double zeros, double rest)
+{
+    return zeros == 0 ? rest / x : zeros == 1 && x == 0 ? rest : 0;
+}
+
+static double slope(enum kind kind, double x, double y, int64_t per)
+{
+    switch (kind) {
+    case MEAN:
+        return 1 / (double)per;
+    case L1:
+        return (x > 0) - (x < 0);
+    case L2:
+        return y == 0 ? 0 : x / y;
+    case SUM_SQUARE:
+        return 2 * x;
+    case LOG_SUM:
+        return exp(-y);
+    case LOG_SUM_EXP:
+        return exp(x - y);
+    default:
+        return 1;
+    }
+}
+
+/* Max, Min: the first of equal ones gets it all. */
+static enum graft_status reduce_grad(enum kind kind, const struct gr_node *node, int n_in,
+                                     const struct gr_ref *in, const struct gr_ref *out,
+                                     const struct gr_ref *dout, struct gr_ref *din,
+                                     struct graft_error *err)
+{
+    const struct gr_ref *x = &in[0];
+    int64_t at[GR_MAX_RANK] = {0}, stride[GR_MAX_RANK], per, i = 0, n_y = gr_ref_count(out);
+    double *count = NULL,
+           *rest = NULL; /* for each y: zeros, or maxima found; product of the others */
+    enum graft_status s = map_axes(node, n_in, in, stride, &per, err);
+    if (s || !gr_grad_start(n_in, din, dout) || !din[0].v || !gr_ref_count(x))
+        return s;
+    if (!(count = gr_alloc_zero((size_t)n_y, 2 * sizeof *count)))
+        return gr_error_nomem(err);
+    rest = count + n_y;
+    for (int64_t k = 0; k < n_y; k++)
+        rest[k] = 1;
+    if (kind == PROD)
+        do {
+            double v = x->v[i++];
+            int64_t to = gr_dot(x->shape.rank, at, stride);
+            count[to] += v == 0;
+            rest[to] *= v == 0 ? 1 : v;
+        } while (gr_next(&x->shape, at));
+    i = 0;
+    do {
+        int64_t to = gr_dot(x->shape.rank, at, stride);
+        double v = x->v[i], y = out->v[to];
+        double by_x = kind == PROD                 ? without(v, count[to], rest[to])
+                      : kind == MAX || kind == MIN ? v == y && !count[to]++
+                                                   : slope(kind, v, y, per);
+        din[0].v[i++] = dout->v[to] * by_x;
+    } while (gr_next(&x->shape, at));
+    gr_free(count);
+    return GRAFT_OK;
+}
+
 static const struct gr_param params[] = {
     GR_ROW_INTS(struct gr_reduce_params, axes, -GR_LONG, GR_LONG,
                 "reduced axes, where they are no input; none: all"),
@@ -146,6 +221,10 @@ static const struct gr_param params[] = {
         (void)n_out;                                                                               \
         return reduce(kind, node, n_in, in, out, err);                                             \
     }                                                                                              \
+    GR_GRAD(grad_##id)                                                                             \
+    {                                                                                              \
+        return reduce_grad(kind, node, n_in, in, out, dout, din, err);                             \
+    }                                                                                              \
     const struct gr_op gr_op_##id = {.name = onnx_name,                                            \
                                      .domain = "",                                                 \
                                      .since = 1,                                                   \
@@ -156,7 +235,8 @@ static const struct gr_param params[] = {
                                      .params_size = sizeof(struct gr_reduce_params),               \
                                      .params = params,                                             \
                                      .infer = infer,                                               \
-                                     .ref = ref_##id}
+                                     .ref = ref_##id,                                              \
+                                     .ref_grad = grad_##id}
 
 REDUCE(reduce_l1, "ReduceL1", L1);
 REDUCE(reduce_l2, "ReduceL2", L2);

@@ -12,6 +12,13 @@ static enum graft_status ref_copy(const struct gr_node *node, int n_in, const st
     return GRAFT_OK;
 }
 
+GR_GRAD(grad_copy)
+{
+    if (gr_grad_start(n_in, din, dout) && din[0].v)
+        memcpy(din[0].v, dout->v, (size_t)gr_ref_count(dout) * sizeof *dout->v);
+    return GRAFT_OK;
+}
+
 static enum graft_status infer_flatten(struct gr_infer *c, struct graft_error *err)
 {
     const struct gr_shape *x = &c->in[0].shape;
@@ -169,7 +176,8 @@ static const struct gr_param dropout_params[] = {
                                      .params_size = size,                                          \
                                      .params = table,                                              \
                                      .infer = infer_rule,                                          \
-                                     .ref = ref_fn}
+                                     .ref = ref_fn,                                                \
+                                     .ref_grad = grad_copy}
 
 COPY(dropout, "Dropout", 7, 1, 3, 2, sizeof(struct dropout_params), dropout_params, infer_dropout,
      ref_dropout);

@@ -257,9 +257,9 @@ static struct taps find_taps(const struct gr_node *node, const struct axis *a, d
     return t;
 }
 
-/* x (outer, a->in, inner) to y (outer, a->out, inner) */
+/* x (outer, a->in, inner) to y (outer, a->out, inner); or back: x += the gradient from y */
 static void resize_axis(const struct gr_node *node, const struct axis *a, int64_t outer,
-                        int64_t inner, const double *x, double *y)
+                        int64_t inner, double *x, double *y, bool back)
 {
     const struct resize_params *p = GR_PARAMS(node, struct resize_params);
     bool crop = !is_old(node) && p->coordinate_transformation_mode == TF_CROP;
@@ -271,13 +271,17 @@ static void resize_axis(const struct gr_node *node, const struct axis *a, int64_
         struct taps t = find_taps(node, a, at);
         for (int64_t i = 0; i < outer; i++)
             for (int64_t j = 0; j < inner; j++) {
-                double v = 0;
-                for (int k = 0; k < t.n; k++) {
+                double v = 0, *to = &y[(i * a->out + o) * inner + j];
+                for (int k = 0; k < t.n && !(outside && back); k++) {
                     int64_t from = t.first + k;
                     from = from < 0 ? 0 : from >= a->in ? a->in - 1 : from;
-                    v += t.weight[k] * x[(i * a->in + from) * inner + j];
+                    double *tap = &x[(i * a->in + from) * inner + j];
+                    v += t.weight[k] * *tap;
+                    if (back)
+                        *tap += t.weight[k] * *to;
                 }
-                y[(i * a->out + o) * inner + j] = outside ? p->extrapolation_value : v;
+                if (!back)
+                    *to = outside ? p->extrapolation_value : v;
             }
     }
 }
@@ -298,19 +302,14 @@ static enum graft_status read_ref(int n_in, const struct gr_ref *in, int i, int 
     return GRAFT_OK;
 }
 
-static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
-                             int n_out, struct gr_ref *out, struct graft_error *err)
+static enum graft_status read_axes(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                   struct axis *axis, struct graft_error *err)
 {
-    (void)n_out;
-    const struct resize_params *p = GR_PARAMS(node, struct resize_params);
     struct request r = {0};
-    struct axis axis[GR_MAX_RANK];
-    struct gr_shape shape = in[0].shape;
-    double *now = NULL, *next = NULL;
     int roi, scales, sizes;
-    input_numbers(node, &roi, &scales, &sizes);
     enum graft_status s = GRAFT_OK;
-    if (p->coordinate_transformation_mode == TF_CROP)
+    input_numbers(node, &roi, &scales, &sizes);
+    if (GR_PARAMS(node, struct resize_params)->coordinate_transformation_mode == TF_CROP)
         s = read_ref(n_in, in, roi, 2 * GR_MAX_RANK, &r.n_roi, r.roi, err);
     if (!s && scales >= 0)
         s = read_ref(n_in, in, scales, GR_MAX_RANK, &r.n_scales, r.scales, err);
@@ -318,35 +317,58 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
         s = read_attribute(node, &r, err);
     if (!s)
         s = read_ref(n_in, in, sizes, GR_MAX_RANK, &r.n_sizes, r.sizes, err);
-    if (!s)
-        s = resolve(node, &r, &in[0].shape, axis, err);
-    if (s || !gr_ref_count(out))
-        return s;
-    const double *x = in[0].v;
-    /* One axis after the other, shrinking ones first so that nothing grows beyond input or output.
-     */
+    return s ? s : resolve(node, &r, &in[0].shape, axis, err);
+}
+
+/* From x to y, or the gradient from y to x. One axis after the other, shrinking ones first so that
+   nothing grows beyond input or output. */
+static enum graft_status resize(const struct gr_node *node, const struct axis *axis,
+                                const struct gr_ref *from, struct gr_ref *to, bool back,
+                                struct graft_error *err)
+{
+    bool crop = GR_PARAMS(node, struct resize_params)->coordinate_transformation_mode == TF_CROP;
+    struct gr_shape shape = from->shape;
+    double *now = NULL, *next = NULL, *v = from->v;
     for (int k = 0; k < 2 * shape.rank; k++) {
         int i = k % shape.rank;
-        bool grows = axis[i].out > axis[i].in;
-        bool crop = p->coordinate_transformation_mode == TF_CROP && r.n_roi;
+        int64_t before = back ? axis[i].out : axis[i].in, after = back ? axis[i].in : axis[i].out;
+        bool grows = after > before;
         if (grows != (k >= shape.rank) ||
-            (!grows && axis[i].in == axis[i].out && axis[i].scale == 1 && !crop))
+            (!grows && before == after && axis[i].scale == 1 && !crop))
             continue;
-        shape.dim[i] = axis[i].out;
-        int64_t n = gr_shape_count(&shape);
-        if (n < 0 || !(next = gr_alloc_array((size_t)n, sizeof *next))) {
-            s = gr_error_nomem(err);
-            goto out;
+        shape.dim[i] = after;
+        int64_t n = gr_shape_count(&shape), outer = gr_shape_count_range(&shape, 0, i);
+        int64_t inner = gr_shape_count_range(&shape, i + 1, shape.rank);
+        if (n < 0 || !(next = gr_alloc_zero((size_t)n, sizeof *next))) {
+            gr_free(now);
+            return gr_error_nomem(err);
         }
-        resize_axis(node, &axis[i], gr_shape_count_range(&shape, 0, i),
-                    gr_shape_count_range(&shape, i + 1, shape.rank), x, next);
+        resize_axis(node, &axis[i], outer, inner, back ? next : v, back ? v : next, back);
         gr_free(now);
-        x = now = next;
+        v = now = next;
     }
-    memcpy(out->v, x, (size_t)gr_ref_count(out) * sizeof *x);
-out:
+    memcpy(to->v, v, (size_t)gr_ref_count(to) * sizeof *v);
     gr_free(now);
-    return s;
+    return GRAFT_OK;
+}
+
+static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                             int n_out, struct gr_ref *out, struct graft_error *err)
+{
+    (void)n_out;
+    struct axis axis[GR_MAX_RANK];
+    enum graft_status s = read_axes(node, n_in, in, axis, err);
+    return s || !gr_ref_count(out) ? s : resize(node, axis, &in[0], out, false, err);
+}
+
+/* Of X only: the places of pixels do not depend on data. */
+GR_GRAD(ref_grad)
+{
+    struct axis axis[GR_MAX_RANK];
+    enum graft_status s = read_axes(node, n_in, in, axis, err);
+    if (s || !gr_grad_start(n_in, din, dout) || !din[0].v)
+        return s;
+    return resize(node, axis, dout, &din[0], true, err);
 }
 
 static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
@@ -388,7 +410,8 @@ const struct gr_op gr_op_resize = {.name = "Resize",
                                    .params_size = sizeof(struct resize_params),
                                    .params = resize_rows,
                                    .infer = infer,
-                                   .ref = ref};
+                                   .ref = ref,
+                                   .ref_grad = ref_grad};
 
 const struct gr_op gr_op_upsample = {.name = "Upsample",
                                      .domain = "",
@@ -400,4 +423,5 @@ const struct gr_op gr_op_upsample = {.name = "Upsample",
                                      .params_size = sizeof(struct resize_params),
                                      .params = upsample_rows,
                                      .infer = infer,
-                                     .ref = ref};
+                                     .ref = ref,
+                                     .ref_grad = ref_grad};

@@ -116,10 +116,10 @@ static enum graft_status infer(struct gr_infer *c, struct graft_error *err)
     return s ? s : gr_infer_out(c, 0, c->in[0].dtype, &v.shape, err);
 }
 
-static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
-                             int n_out, struct gr_ref *out, struct graft_error *err)
+/* Where the output lies in the input. */
+static enum graft_status locate(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                int64_t *offset, int64_t *stride, struct graft_error *err)
 {
-    (void)n_out;
     struct slice p = {0};
     struct view v;
     int n_end = 0;
@@ -139,16 +139,35 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
     }
     if (!s)
         s = resolve(&p, &in[0].shape, &v, err);
-    if (s || !gr_ref_count(out))
+    if (s)
         return s;
-    int64_t stride[GR_MAX_RANK], offset = 0;
     gr_strides(&in[0].shape, stride);
+    *offset = 0;
     for (int i = 0; i < v.shape.rank; i++) {
-        offset += v.first[i] * stride[i];
+        *offset += v.first[i] * stride[i];
         stride[i] = v.shape.dim[i] > 1 ? stride[i] * v.step[i] : 0;
     }
-    gr_ref_strided(out->v, &out->shape, in[0].v, offset, stride);
     return GRAFT_OK;
+}
+
+static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                             int n_out, struct gr_ref *out, struct graft_error *err)
+{
+    (void)n_out;
+    int64_t offset, stride[GR_MAX_RANK];
+    enum graft_status s = locate(node, n_in, in, &offset, stride, err);
+    if (!s)
+        gr_ref_strided(out->v, &out->shape, in[0].v, offset, stride);
+    return s;
+}
+
+GR_GRAD(ref_grad)
+{
+    int64_t offset, stride[GR_MAX_RANK];
+    enum graft_status s = locate(node, n_in, in, &offset, stride, err);
+    if (!s && gr_grad_start(n_in, din, dout) && din[0].v)
+        gr_grad_strided(din[0].v, &out->shape, dout->v, offset, stride);
+    return s;
 }
 
 static const struct gr_param params[] = {
@@ -167,4 +186,5 @@ const struct gr_op gr_op_slice = {.name = "Slice",
                                   .params_size = sizeof(struct slice_params),
                                   .params = params,
                                   .infer = infer,
-                                  .ref = ref};
+                                  .ref = ref,
+                                  .ref_grad = ref_grad};

@@ -61,12 +61,50 @@ static enum graft_status each_row(const struct gr_node *node, const struct gr_re
     return GRAFT_OK;
 }
 
+/* y = softmax(x): dx = y (dy - sum dy y); of its logarithm: dx = dy - exp(y) sum dy. */
+static void row_grad(enum kind kind, int64_t n, int64_t step, const double *y, const double *dy,
+                     double *dx)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += kind == SOFT ? dy[i * step] * y[i * step] : dy[i * step];
+    for (int64_t i = 0; i < n; i++)
+        dx[i * step] = kind == SOFT ? y[i * step] * (dy[i * step] - sum)
+                                    : dy[i * step] - exp(y[i * step]) * sum;
+}
+
+static enum graft_status each_row_grad(const struct gr_node *node, const struct gr_ref *out,
+                                       const struct gr_ref *dout, struct gr_ref *din,
+                                       enum kind kind)
+{
+    int64_t outer, n, inner;
+    if (!gr_grad_start(1, din, dout) || !din->v ||
+        !gr_softmax_split(node, &out->shape, &outer, &n, &inner))
+        return GRAFT_OK;
+    for (int64_t o = 0; o < outer; o++)
+        for (int64_t i = 0; i < inner; i++) {
+            int64_t at = o * n * inner + i;
+            row_grad(kind, n, inner, out->v + at, dout->v + at, din->v + at);
+        }
+    return GRAFT_OK;
+}
+
+GR_GRAD(grad_softmax)
+{
+    return each_row_grad(node, out, dout, din, SOFT);
+}
+
+GR_GRAD(grad_log_softmax)
+{
+    return each_row_grad(node, out, dout, din, LOG_SOFT);
+}
+
 static const struct gr_param params[] = {
     GR_ROW_INT(struct gr_softmax_params, axis, -1, -GR_LONG, GR_LONG,
                "normalized axis; before operator set 13 the first of them, default 1"),
     GR_ROW_END};
 
-#define SOFTMAX(id, onnx_name, kind)                                                               \
+#define SOFTMAX(id, onnx_name, kind, grad_fn)                                                      \
     static enum graft_status ref_##id(const struct gr_node *node, int n_in,                        \
                                       const struct gr_ref *in, int n_out, struct gr_ref *out,      \
                                       struct graft_error *err)                                     \
@@ -84,8 +122,9 @@ static const struct gr_param params[] = {
                                      .params_size = sizeof(struct gr_softmax_params),              \
                                      .params = params,                                             \
                                      .infer = infer,                                               \
-                                     .ref = ref_##id}
+                                     .ref = ref_##id,                                              \
+                                     .ref_grad = grad_fn}
 
-SOFTMAX(softmax, "Softmax", SOFT);
-SOFTMAX(log_softmax, "LogSoftmax", LOG_SOFT);
-SOFTMAX(hardmax, "Hardmax", HARD);
+SOFTMAX(softmax, "Softmax", SOFT, grad_softmax);
+SOFTMAX(log_softmax, "LogSoftmax", LOG_SOFT, grad_log_softmax);
+SOFTMAX(hardmax, "Hardmax", HARD, NULL);

@@ -48,18 +48,16 @@ static int compare(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
-static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
-                             int n_out, struct gr_ref *out, struct graft_error *err)
+/* Values and indices in order; those that are NULL are left out. dy adds to dx where the values
+   came from. */
+static enum graft_status search(const struct gr_node *node, const struct gr_ref *in,
+                                const struct gr_shape *y, double *values, double *indices,
+                                const double *dy, double *dx, struct graft_error *err)
 {
-    (void)n_in;
     const struct topk_params *p = GR_PARAMS(node, struct topk_params);
     const struct gr_shape *x = &in[0].shape;
     int axis = gr_axis(p->axis, x->rank);
-    /* Either output may be absent; both would have the same shape. */
-    const struct gr_ref *y = out[0].v ? &out[0] : n_out > 1 && out[1].v ? &out[1] : NULL;
-    if (!y)
-        return GRAFT_OK;
-    int64_t outer = gr_shape_count_range(x, 0, axis), n = x->dim[axis], k = y->shape.dim[axis];
+    int64_t outer = gr_shape_count_range(x, 0, axis), n = x->dim[axis], k = y->dim[axis];
     int64_t inner = gr_shape_count_range(x, axis + 1, x->rank);
     struct entry *row = gr_alloc_array((size_t)n, sizeof *row);
     if (!row)
@@ -72,14 +70,36 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
             qsort(row, (size_t)n, sizeof *row, compare);
             for (int64_t j = 0; j < k; j++) {
                 int64_t to = (o * k + j) * inner + i;
-                if (out[0].v)
-                    out[0].v[to] = v[row[j].index * inner];
-                if (n_out > 1 && out[1].v)
-                    out[1].v[to] = (double)row[j].index;
+                if (values)
+                    values[to] = v[row[j].index * inner];
+                if (indices)
+                    indices[to] = (double)row[j].index;
+                if (dx)
+                    dx[(o * n + row[j].index) * inner + i] += dy[to];
             }
         }
     gr_free(row);
     return GRAFT_OK;
+}
+
+static enum graft_status ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                             int n_out, struct gr_ref *out, struct graft_error *err)
+{
+    (void)n_in;
+    double *indices = n_out > 1 ? out[1].v : NULL;
+    /* Either output may be absent; both would have the same shape. */
+    if (!out[0].v && !indices)
+        return GRAFT_OK;
+    return search(node, in, out[0].v ? &out[0].shape : &out[1].shape, out[0].v, indices, NULL, NULL,
+                  err);
+}
+
+/* Of equal elements the one that was taken gets it. */
+GR_GRAD(ref_grad)
+{
+    if (!gr_grad_start(n_in, din, dout) || !din[0].v)
+        return GRAFT_OK;
+    return search(node, in, &dout[0].shape, NULL, NULL, dout[0].v, din[0].v, err);
 }
 
 static const struct gr_param params[] = {
@@ -98,4 +118,5 @@ const struct gr_op gr_op_top_k = {.name = "TopK",
                                   .params_size = sizeof(struct topk_params),
                                   .params = params,
                                   .infer = infer,
-                                  .ref = ref};
+                                  .ref = ref,
+                                  .ref_grad = ref_grad};

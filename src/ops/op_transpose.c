@@ -32,20 +32,39 @@ static enum graft_status infer_transpose(struct gr_infer *c, struct graft_error 
     return gr_infer_out(c, 0, c->in[0].dtype, &y, err);
 }
 
+/* Strides in X of the axes of Y. */
+static enum graft_status permute(const struct gr_node *node, const struct gr_shape *x,
+                                 int64_t *stride, struct graft_error *err)
+{
+    int perm[GR_MAX_RANK];
+    int64_t by_axis[GR_MAX_RANK];
+    if (!gr_transpose_perm(node, x->rank, perm))
+        return gr_error(err, GRAFT_E_SHAPE, "attribute 'perm' is no permutation");
+    gr_strides(x, by_axis);
+    for (int i = 0; i < x->rank; i++)
+        stride[i] = by_axis[perm[i]];
+    return GRAFT_OK;
+}
+
 static enum graft_status ref_transpose(const struct gr_node *node, int n_in,
                                        const struct gr_ref *in, int n_out, struct gr_ref *out,
                                        struct graft_error *err)
 {
-    (void)n_in, (void)n_out, (void)err;
-    int perm[GR_MAX_RANK];
-    int64_t stride[GR_MAX_RANK], by_axis[GR_MAX_RANK];
-    if (!gr_transpose_perm(node, in->shape.rank, perm))
-        return gr_error(err, GRAFT_E_SHAPE, "attribute 'perm' is no permutation");
-    gr_strides(&in->shape, by_axis);
-    for (int i = 0; i < in->shape.rank; i++)
-        stride[i] = by_axis[perm[i]];
-    gr_ref_strided(out->v, &out->shape, in->v, 0, stride);
-    return GRAFT_OK;
+    (void)n_in, (void)n_out;
+    int64_t stride[GR_MAX_RANK];
+    enum graft_status s = permute(node, &in->shape, stride, err);
+    if (!s)
+        gr_ref_strided(out->v, &out->shape, in->v, 0, stride);
+    return s;
+}
+
+GR_GRAD(grad_transpose)
+{
+    int64_t stride[GR_MAX_RANK];
+    enum graft_status s = permute(node, &in->shape, stride, err);
+    if (!s && gr_grad_start(n_in, din, dout) && din[0].v)
+        gr_grad_strided(din[0].v, &out->shape, dout->v, 0, stride);
+    return s;
 }
 
 static const struct gr_param transpose_params[] = {
@@ -63,7 +82,8 @@ const struct gr_op gr_op_transpose = {.name = "Transpose",
                                       .params_size = sizeof(struct gr_transpose_params),
                                       .params = transpose_params,
                                       .infer = infer_transpose,
-                                      .ref = ref_transpose};
+                                      .ref = ref_transpose,
+                                      .ref_grad = grad_transpose};
 
 /* ---- blocks of pixels to and from channels --------------------------------------------------- */
 
@@ -95,41 +115,57 @@ static enum graft_status infer_to_depth(struct gr_infer *c, struct graft_error *
     return gr_infer_out(c, 0, c->in[0].dtype, &y, err);
 }
 
-static enum graft_status ref_to_space(const struct gr_node *node, int n_in, const struct gr_ref *in,
-                                      int n_out, struct gr_ref *out, struct graft_error *err)
+/* Moves every element: from x to y, or back. */
+static void move_to_space(const struct gr_node *node, const int64_t *x, double *x_v,
+                          const int64_t *y, double *y_v, bool back)
 {
-    (void)n_in, (void)n_out, (void)err;
     const struct gr_depth_params *p = GR_PARAMS(node, struct gr_depth_params);
-    const int64_t *x = in->shape.dim, *y = out->shape.dim;
-    int64_t b = p->blocksize, i = 0;
+    int64_t b = p->blocksize;
     for (int64_t n = 0; n < y[0]; n++)
         for (int64_t c = 0; c < y[1]; c++)
             for (int64_t h = 0; h < y[2]; h++)
                 for (int64_t w = 0; w < y[3]; w++) {
                     int64_t in_block = h % b * b + w % b;
                     int64_t from = p->mode ? c * b * b + in_block : in_block * y[1] + c;
-                    out->v[i++] = in->v[((n * x[1] + from) * x[2] + h / b) * x[3] + w / b];
+                    double *v = &x_v[((n * x[1] + from) * x[2] + h / b) * x[3] + w / b];
+                    *(back ? v : y_v) = *(back ? y_v : v);
+                    y_v++;
                 }
-    return GRAFT_OK;
 }
 
-static enum graft_status ref_to_depth(const struct gr_node *node, int n_in, const struct gr_ref *in,
-                                      int n_out, struct gr_ref *out, struct graft_error *err)
+static void move_to_depth(const struct gr_node *node, const int64_t *x, double *x_v,
+                          const int64_t *y, double *y_v, bool back)
 {
-    (void)n_in, (void)n_out, (void)err;
-    const int64_t *x = in->shape.dim, *y = out->shape.dim;
-    int64_t b = GR_PARAMS(node, struct gr_depth_params)->blocksize, i = 0;
+    int64_t b = GR_PARAMS(node, struct gr_depth_params)->blocksize;
     for (int64_t n = 0; n < y[0]; n++)
         for (int64_t c = 0; c < y[1]; c++)
             for (int64_t h = 0; h < y[2]; h++)
                 for (int64_t w = 0; w < y[3]; w++) {
                     int64_t in_block = c / x[1];
-                    out->v[i++] =
-                        in->v[((n * x[1] + c % x[1]) * x[2] + h * b + in_block / b) * x[3] + w * b +
-                              in_block % b];
+                    double *v = &x_v[((n * x[1] + c % x[1]) * x[2] + h * b + in_block / b) * x[3] +
+                                     w * b + in_block % b];
+                    *(back ? v : y_v) = *(back ? y_v : v);
+                    y_v++;
                 }
-    return GRAFT_OK;
 }
+
+#define MOVE(id)                                                                                   \
+    static enum graft_status ref_##id(const struct gr_node *node, int n_in,                        \
+                                      const struct gr_ref *in, int n_out, struct gr_ref *out,      \
+                                      struct graft_error *err)                                     \
+    {                                                                                              \
+        (void)n_in, (void)n_out, (void)err;                                                        \
+        move_##id(node, in->shape.dim, in->v, out->shape.dim, out->v, false);                      \
+        return GRAFT_OK;                                                                           \
+    }                                                                                              \
+    GR_GRAD(grad_##id)                                                                             \
+    {                                                                                              \
+        if (gr_grad_start(n_in, din, dout) && din[0].v)                                            \
+            move_##id(node, in->shape.dim, din->v, out->shape.dim, dout->v, true);                 \
+        return GRAFT_OK;                                                                           \
+    }
+MOVE(to_space)
+MOVE(to_depth)
 
 #define BLOCK_ROW                                                                                  \
     {                                                                                              \
@@ -156,7 +192,8 @@ const struct gr_op gr_op_depth_to_space = {.name = "DepthToSpace",
                                            .params_size = sizeof(struct gr_depth_params),
                                            .params = to_space_params,
                                            .infer = infer_to_space,
-                                           .ref = ref_to_space};
+                                           .ref = ref_to_space,
+                                           .ref_grad = grad_to_space};
 
 const struct gr_op gr_op_space_to_depth = {.name = "SpaceToDepth",
                                            .domain = "",
@@ -168,4 +205,5 @@ const struct gr_op gr_op_space_to_depth = {.name = "SpaceToDepth",
                                            .params_size = sizeof(struct gr_depth_params),
                                            .params = to_depth_params,
                                            .infer = infer_to_depth,
-                                           .ref = ref_to_depth};
+                                           .ref = ref_to_depth,
+                                           .ref_grad = grad_to_depth};

@@ -14,6 +14,16 @@ static enum graft_status each(const struct gr_node *node, const struct gr_ref *i
     return GRAFT_OK;
 }
 
+typedef double slope_fn(double x, double y, const struct gr_unary_params *p);
+
+static void each_grad(const struct gr_node *node, const struct gr_ref *in, const struct gr_ref *out,
+                      const struct gr_ref *dout, struct gr_ref *din, slope_fn *slope)
+{
+    const struct gr_unary_params *p = GR_PARAMS(node, struct gr_unary_params);
+    for (int64_t i = 0, n = gr_ref_count(out); i < n; i++)
+        din->v[i] = dout->v[i] * slope(in->v[i], out->v[i], p);
+}
+
 static enum graft_status infer_bool(struct gr_infer *c, struct graft_error *err)
 {
     if (c->in[0].dtype != GR_BOOL)
@@ -29,7 +39,7 @@ static enum graft_status infer_to_bool(struct gr_infer *c, struct graft_error *e
 }
 
 /* `expr` sees the element x and the attributes p. */
-#define UNARY(id, onnx_name, first_opset, infer_rule, table, expr)                                 \
+#define UNARY(id, onnx_name, first_opset, infer_rule, table, expr, grad_fn)                        \
     static double f_##id(double x, const struct gr_unary_params *p)                                \
     {                                                                                              \
         (void)p;                                                                                   \
@@ -52,7 +62,26 @@ static enum graft_status infer_to_bool(struct gr_infer *c, struct graft_error *e
                                      .params_size = sizeof(struct gr_unary_params),                \
                                      .params = table,                                              \
                                      .infer = infer_rule,                                          \
-                                     .ref = ref_##id}
+                                     .ref = ref_##id,                                              \
+                                     .ref_grad = grad_fn}
+
+/* No useful gradient: steps, truth values. */
+#define STEP(id, onnx_name, first_opset, infer_rule, expr)                                         \
+    UNARY(id, onnx_name, first_opset, infer_rule, NULL, expr, NULL)
+/* `slope`, the derivative of `expr`, also sees y = expr. */
+#define SMOOTH(id, onnx_name, first_opset, infer_rule, table, expr, slope)                         \
+    static double d_##id(double x, double y, const struct gr_unary_params *p)                      \
+    {                                                                                              \
+        (void)x, (void)y, (void)p;                                                                 \
+        return slope;                                                                              \
+    }                                                                                              \
+    GR_GRAD(grad_##id)                                                                             \
+    {                                                                                              \
+        if (gr_grad_start(n_in, din, dout) && din[0].v)                                            \
+            each_grad(node, in, out, dout, din, d_##id);                                           \
+        return GRAFT_OK;                                                                           \
+    }                                                                                              \
+    UNARY(id, onnx_name, first_opset, infer_rule, table, expr, grad_##id)
 
 #define FLOAT_ROW(field, onnx_name, default_, help_)                                               \
     {                                                                                              \
@@ -102,52 +131,83 @@ static double gelu(double x, bool by_tanh)
                    : 0.5 * x * (1 + erf(x / sqrt(2)));
 }
 
+static double gelu_slope(double x, bool by_tanh)
+{
+    const double pi = 3.14159265358979323846, c = 0.044715;
+    if (!by_tanh)
+        return 0.5 * (1 + erf(x / sqrt(2))) + x * exp(-x * x / 2) / sqrt(2 * pi);
+    double t = tanh(sqrt(2 / pi) * (x + c * x * x * x));
+    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2 / pi) * (1 + 3 * c * x * x);
+}
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+static double mish_slope(double x)
+{
+    double t = tanh(softplus(x));
+    return t + x * (1 - t * t) * sigmoid(x);
+}
+
 static double shrink(double x, const struct gr_unary_params *p)
 {
     return x < -p->alpha ? x + p->beta : x > p->alpha ? x - p->beta : 0;
 }
 
-UNARY(abs, "Abs", 6, gr_infer_like_first, NULL, fabs(x));
-UNARY(acos, "Acos", 7, gr_infer_like_first_float, NULL, acos(x));
-UNARY(acosh, "Acosh", 9, gr_infer_like_first_float, NULL, acosh(x));
-UNARY(asin, "Asin", 7, gr_infer_like_first_float, NULL, asin(x));
-UNARY(asinh, "Asinh", 9, gr_infer_like_first_float, NULL, asinh(x));
-UNARY(atan, "Atan", 7, gr_infer_like_first_float, NULL, atan(x));
-UNARY(atanh, "Atanh", 9, gr_infer_like_first_float, NULL, atanh(x));
-UNARY(ceil, "Ceil", 6, gr_infer_like_first_float, NULL, ceil(x));
-UNARY(celu, "Celu", 12, gr_infer_like_first_float, elu_params,
-      p->alpha == 0 ? fmax(x, 0) : fmax(x, 0) + fmin(0, p->alpha *expm1(x / p->alpha)));
-UNARY(cos, "Cos", 7, gr_infer_like_first_float, NULL, cos(x));
-UNARY(cosh, "Cosh", 9, gr_infer_like_first_float, NULL, cosh(x));
-UNARY(elu, "Elu", 6, gr_infer_like_first_float, elu_params, elu(x, p->alpha));
-UNARY(erf, "Erf", 9, gr_infer_like_first_float, NULL, erf(x));
-UNARY(exp, "Exp", 6, gr_infer_like_first_float, NULL, exp(x));
-UNARY(floor, "Floor", 6, gr_infer_like_first_float, NULL, floor(x));
-UNARY(gelu, "Gelu", 20, gr_infer_like_first_float, gelu_params, gelu(x, p->approximate));
-UNARY(hard_sigmoid, "HardSigmoid", 6, gr_infer_like_first_float, hard_sigmoid_params,
-      clamp01(p->alpha *x + p->beta));
-UNARY(hard_swish, "HardSwish", 14, gr_infer_like_first_float, NULL, x *clamp01(x / 6 + 0.5));
-UNARY(is_nan, "IsNaN", 9, infer_to_bool, NULL, isnan(x));
-UNARY(leaky_relu, "LeakyRelu", 6, gr_infer_like_first_float, leaky_relu_params,
-      x < 0 ? p->alpha * x : x);
-UNARY(log, "Log", 6, gr_infer_like_first_float, NULL, log(x));
-UNARY(mish, "Mish", 18, gr_infer_like_first_float, NULL, x *tanh(softplus(x)));
-UNARY(neg, "Neg", 6, gr_infer_like_first, NULL, -x);
-UNARY(not, "Not", 1, infer_bool, NULL, x == 0);
-UNARY(reciprocal, "Reciprocal", 6, gr_infer_like_first_float, NULL, 1 / x);
-UNARY(relu, "Relu", 6, gr_infer_like_first, NULL, x < 0 ? 0 : x);
-UNARY(round, "Round", 11, gr_infer_like_first_float, NULL, nearbyint(x));
-UNARY(selu, "Selu", 6, gr_infer_like_first_float, selu_params,
-      p->gamma *elu(x, x < 0 ? p->alpha : 1));
-UNARY(shrink, "Shrink", 9, gr_infer_like_first, shrink_params, shrink(x, p));
-UNARY(sigmoid, "Sigmoid", 6, gr_infer_like_first_float, NULL, 1 / (1 + exp(-x)));
-UNARY(sign, "Sign", 9, gr_infer_like_first, NULL, isnan(x) ? x : (x > 0) - (x < 0));
-UNARY(sin, "Sin", 7, gr_infer_like_first_float, NULL, sin(x));
-UNARY(sinh, "Sinh", 9, gr_infer_like_first_float, NULL, sinh(x));
-UNARY(softplus, "Softplus", 1, gr_infer_like_first_float, NULL, softplus(x));
-UNARY(softsign, "Softsign", 1, gr_infer_like_first_float, NULL, x / (1 + fabs(x)));
-UNARY(sqrt, "Sqrt", 6, gr_infer_like_first_float, NULL, sqrt(x));
-UNARY(tan, "Tan", 7, gr_infer_like_first_float, NULL, tan(x));
-UNARY(tanh, "Tanh", 6, gr_infer_like_first_float, NULL, tanh(x));
-UNARY(thresholded_relu, "ThresholdedRelu", 10, gr_infer_like_first_float, thresholded_params,
-      x > p->alpha ? x : 0);
+/* At a kink the slope is the one PyTorch gives: 0 for Relu and Abs at 0. */
+SMOOTH(abs, "Abs", 6, gr_infer_like_first, NULL, fabs(x), (x > 0) - (x < 0));
+SMOOTH(acos, "Acos", 7, gr_infer_like_first_float, NULL, acos(x), -1 / sqrt(1 - x * x));
+SMOOTH(acosh, "Acosh", 9, gr_infer_like_first_float, NULL, acosh(x), 1 / sqrt(x * x - 1));
+SMOOTH(asin, "Asin", 7, gr_infer_like_first_float, NULL, asin(x), 1 / sqrt(1 - x * x));
+SMOOTH(asinh, "Asinh", 9, gr_infer_like_first_float, NULL, asinh(x), 1 / sqrt(1 + x * x));
+SMOOTH(atan, "Atan", 7, gr_infer_like_first_float, NULL, atan(x), 1 / (1 + x * x));
+SMOOTH(atanh, "Atanh", 9, gr_infer_like_first_float, NULL, atanh(x), 1 / (1 - x * x));
+STEP(ceil, "Ceil", 6, gr_infer_like_first_float, ceil(x));
+SMOOTH(celu, "Celu", 12, gr_infer_like_first_float, elu_params,
+       p->alpha == 0 ? fmax(x, 0) : fmax(x, 0) + fmin(0, p->alpha *expm1(x / p->alpha)),
+       x > 0           ? 1
+       : p->alpha == 0 ? 0
+                       : exp(x / p->alpha));
+SMOOTH(cos, "Cos", 7, gr_infer_like_first_float, NULL, cos(x), -sin(x));
+SMOOTH(cosh, "Cosh", 9, gr_infer_like_first_float, NULL, cosh(x), sinh(x));
+SMOOTH(elu, "Elu", 6, gr_infer_like_first_float, elu_params, elu(x, p->alpha),
+       x > 0 ? 1 : p->alpha * exp(x));
+SMOOTH(erf, "Erf", 9, gr_infer_like_first_float, NULL, erf(x),
+       2 / sqrt(3.14159265358979323846) * exp(-x * x));
+SMOOTH(exp, "Exp", 6, gr_infer_like_first_float, NULL, exp(x), y);
+STEP(floor, "Floor", 6, gr_infer_like_first_float, floor(x));
+SMOOTH(gelu, "Gelu", 20, gr_infer_like_first_float, gelu_params, gelu(x, p->approximate),
+       gelu_slope(x, p->approximate));
+SMOOTH(hard_sigmoid, "HardSigmoid", 6, gr_infer_like_first_float, hard_sigmoid_params,
+       clamp01(p->alpha *x + p->beta), y > 0 && y < 1 ? p->alpha : 0);
+SMOOTH(hard_swish, "HardSwish", 14, gr_infer_like_first_float, NULL, x *clamp01(x / 6 + 0.5),
+       x <= -3  ? 0
+       : x >= 3 ? 1
+                : x / 3 + 0.5);
+STEP(is_nan, "IsNaN", 9, infer_to_bool, isnan(x));
+SMOOTH(leaky_relu, "LeakyRelu", 6, gr_infer_like_first_float, leaky_relu_params,
+       (x < 0 ? p->alpha * x : x), (x > 0 ? 1 : p->alpha));
+SMOOTH(log, "Log", 6, gr_infer_like_first_float, NULL, log(x), 1 / x);
+SMOOTH(mish, "Mish", 18, gr_infer_like_first_float, NULL, x *tanh(softplus(x)), mish_slope(x));
+SMOOTH(neg, "Neg", 6, gr_infer_like_first, NULL, -x, -1);
+STEP(not, "Not", 1, infer_bool, x == 0);
+SMOOTH(reciprocal, "Reciprocal", 6, gr_infer_like_first_float, NULL, 1 / x, -y *y);
+SMOOTH(relu, "Relu", 6, gr_infer_like_first, NULL, (x < 0 ? 0 : x), x > 0);
+STEP(round, "Round", 11, gr_infer_like_first_float, nearbyint(x));
+SMOOTH(selu, "Selu", 6, gr_infer_like_first_float, selu_params,
+       p->gamma *elu(x, x < 0 ? p->alpha : 1), p->gamma *(x > 0 ? 1 : p->alpha * exp(x)));
+SMOOTH(shrink, "Shrink", 9, gr_infer_like_first, shrink_params, shrink(x, p), fabs(x) > p->alpha);
+SMOOTH(sigmoid, "Sigmoid", 6, gr_infer_like_first_float, NULL, sigmoid(x), y *(1 - y));
+STEP(sign, "Sign", 9, gr_infer_like_first, isnan(x) ? x : (x > 0) - (x < 0));
+SMOOTH(sin, "Sin", 7, gr_infer_like_first_float, NULL, sin(x), cos(x));
+SMOOTH(sinh, "Sinh", 9, gr_infer_like_first_float, NULL, sinh(x), cosh(x));
+SMOOTH(softplus, "Softplus", 1, gr_infer_like_first_float, NULL, softplus(x), sigmoid(x));
+SMOOTH(softsign, "Softsign", 1, gr_infer_like_first_float, NULL, x / (1 + fabs(x)),
+       1 / ((1 + fabs(x)) * (1 + fabs(x))));
+SMOOTH(sqrt, "Sqrt", 6, gr_infer_like_first_float, NULL, sqrt(x), 0.5 / y);
+SMOOTH(tan, "Tan", 7, gr_infer_like_first_float, NULL, tan(x), 1 + y * y);
+SMOOTH(tanh, "Tanh", 6, gr_infer_like_first_float, NULL, tanh(x), 1 - y * y);
+SMOOTH(thresholded_relu, "ThresholdedRelu", 10, gr_infer_like_first_float, thresholded_params,
+       x > p->alpha ? x : 0, x > p->alpha);

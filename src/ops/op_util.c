@@ -1,6 +1,7 @@
 /* What do shape rules and references have in common? */
 #include "ops/op_util.h"
 #include <math.h>
+#include <string.h>
 
 enum graft_status gr_infer_out(struct gr_infer *c, int i, enum gr_dtype dtype,
                                const struct gr_shape *shape, struct graft_error *err)
@@ -195,5 +196,24 @@ void gr_ref_strided(double *y, const struct gr_shape *shape, const double *x, in
         return;
     do
         *y++ = x[offset + gr_dot(shape->rank, at, stride)];
+    while (gr_next(shape, at));
+}
+
+bool gr_grad_start(int n_in, struct gr_ref *din, const struct gr_ref *dout)
+{
+    for (int i = 0; i < n_in; i++)
+        if (din[i].v)
+            memset(din[i].v, 0, (size_t)gr_ref_count(&din[i]) * sizeof *din[i].v);
+    return dout[0].v && gr_ref_count(&dout[0]);
+}
+
+void gr_grad_strided(double *dx, const struct gr_shape *shape, const double *dy, int64_t offset,
+                     const int64_t *stride)
+{
+    int64_t at[GR_MAX_RANK] = {0};
+    if (gr_shape_count(shape) <= 0)
+        return;
+    do
+        dx[offset + gr_dot(shape->rank, at, stride)] += *dy++;
     while (gr_next(shape, at));
 }

@@ -132,4 +132,23 @@ static inline int64_t gr_dot(int n, const int64_t *at, const int64_t *stride)
 void gr_ref_strided(double *y, const struct gr_shape *shape, const double *x, int64_t offset,
                     const int64_t *stride);
 
+/* ---- gradients ------------------------------------------------------------------------------ */
+
+/* The head of a ref_grad of that name; it need not use all its parameters. */
+#define GR_UNUSED __attribute__((unused))
+#define GR_GRAD(name)                                                                              \
+    static enum graft_status name(GR_UNUSED const struct gr_node *node, GR_UNUSED int n_in,        \
+                                  GR_UNUSED const struct gr_ref *in, GR_UNUSED int n_out,          \
+                                  GR_UNUSED const struct gr_ref *out,                              \
+                                  GR_UNUSED const struct gr_ref *dout,                             \
+                                  GR_UNUSED struct gr_ref *din, GR_UNUSED struct graft_error *err)
+
+/* Sets all wanted gradients to zero, so that the caller only adds. False: dout[0] is absent or
+   empty, and where nothing else counts zero is the answer. */
+bool gr_grad_start(int n_in, struct gr_ref *din, const struct gr_ref *dout);
+/* The gradient of gr_ref_strided: dx[offset + strides . position] += dy. With the strides of
+   gr_strides_broadcast this sums over what was repeated. */
+void gr_grad_strided(double *dx, const struct gr_shape *shape, const double *dy, int64_t offset,
+                     const int64_t *stride);
+
 #endif

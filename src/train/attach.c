@@ -75,7 +75,7 @@ static enum graft_status add_knn(struct gr_graph *g, int x, const struct gr_head
     const struct gr_shape scalar = {0};
     const int64_t axis = 1;
     const struct gr_shape one = gr_shape_of(1, 1);
-    int in[3] = {x}, node, v, nearest;
+    int in[3] = {x}, node, v, nearest = -1;
     if (!votes)
         return gr_error_nomem(err);
     for (size_t i = 0; i < h->n_refs; i++)

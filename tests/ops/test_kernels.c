@@ -60,8 +60,8 @@ static int new_value(struct net *n, const char *kind)
     return id;
 }
 
-/* X=2,3  V=8+  I=[1,2]  F=(6) */
-static int add_const(struct net *n, const char *text)
+/* X=2,3  V=8+  I=[1,2]  F=(6); after I= the number in brackets is an integer too */
+static int add_const(struct net *n, char letter, const char *text)
 {
     struct gr_tensor t = {0};
     int id = new_value(n, "const");
@@ -69,7 +69,7 @@ static int add_const(struct net *n, const char *text)
         int64_t ints[16];
         float floats[16];
         struct gr_shape s = {1, {0}};
-        bool whole = *text == '[';
+        bool whole = *text == '[' || letter == 'I';
         for (char *p = (char *)(uintptr_t)text + 1; *p && *p != ']' && *p != ')';) {
             if (whole)
                 ints[s.dim[0]] = strtoll(p, &p, 10);
@@ -78,7 +78,7 @@ static int add_const(struct net *n, const char *text)
             s.dim[0]++;
             p += *p == ',';
         }
-        s.rank = whole;
+        s.rank = *text == '[';
         OK(gr_tensor_from(whole ? GR_I64 : GR_F32, &s, whole ? (void *)ints : floats, &t, &err));
     } else {
         struct gr_shape s = read_shape(text);
@@ -160,7 +160,7 @@ static void add_node(struct net *n, char *text, int64_t opset)
         else if (eq && eq == w + 1 && *w >= 'a')
             in[n_in++] = add_input(n, (char[]){*w, 0}, eq + 1);
         else if (eq && eq == w + 1)
-            in[n_in++] = add_const(n, eq + 1);
+            in[n_in++] = add_const(n, *w, eq + 1);
         else if (!strncmp(w, "steps=", 6))
             n->steps = atoi(w + 6);
         else if (!eq)
@@ -351,12 +351,13 @@ static int check(const char *line, bool perf)
 }
 
 static bool want_perf;
+static const char *cases = CASES;
 
 static void test_cases(void **state)
 {
     char line[1000];
     int n = 0, bad = 0;
-    FILE *f = fopen(CASES, "r");
+    FILE *f = fopen(cases, "r");
     (void)state;
     assert_non_null(f);
     while (fgets(line, sizeof line, f))
@@ -365,13 +366,14 @@ static void test_cases(void **state)
             n++;
         }
     fclose(f);
-    assert_true(n > 100);
+    assert_true(n > 0);
     assert_int_equal(bad, 0);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_cases)};
-    want_perf = argc > 1 && !strcmp(argv[1], "--perf");
+    want_perf = argc > 1 && !strcmp(argv[1], "--perf"); /* test_kernels --perf [other cases] */
+    cases = argc > 2 ? argv[2] : CASES;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

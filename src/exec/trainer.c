@@ -1,0 +1,280 @@
+/* How is the upper part of a network trained? */
+#include "exec/trainer.h"
+#include "base/mem.h"
+#include "exec/trainer_steps.h"
+#include <sys/mman.h>
+
+void gr_trainer_options_init(struct gr_trainer_options *o)
+{
+    *o = (struct gr_trainer_options){.batch = 32,
+                                     .bn = GR_BN_FROZEN,
+                                     .bn_momentum = 0.1,
+                                     .precision = GR_PRECISION_FP32};
+}
+
+void gr_trainer_free(struct gr_trainer *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < t->n_steps; i++)
+        if (t->steps[i].kernel)
+            t->steps[i].kernel->unplan(t->steps[i].state);
+    for (size_t i = 0; i < t->n_consts; i++)
+        gr_tensor_clear(&t->consts[i]);
+    gr_free(t->steps);
+    gr_free(t->backs);
+    gr_free(t->consts);
+    gr_free(t->slots);
+    gr_free(t->vars);
+    gr_free(t->params);
+    gr_free(t->stats);
+    gr_free(t->inputs);
+    gr_free(t->args);
+    gr_free(t->given);
+    gr_free_aligned(t->master);
+    gr_free_aligned(t->running);
+    gr_free_aligned(t->block);
+    gr_inferred_clear(&t->types);
+    gr_graph_free(t->graph);
+    gr_arena_clear(&t->arena);
+    gr_free(t);
+}
+
+/* Large activations suffer from misses of the page table; advice only. */
+static void ask_for_huge_pages(char *block, size_t size)
+{
+    const uintptr_t huge = (uintptr_t)1 << 21;
+    uintptr_t first = ((uintptr_t)block + huge - 1) & ~(huge - 1);
+    uintptr_t end = ((uintptr_t)block + size) & ~(huge - 1);
+    if (end > first)
+        madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+
+static enum graft_status check_options(struct gr_trainer_options *o, struct graft_error *err)
+{
+    if (o->batch < 1)
+        return gr_error(err, GRAFT_E_ARG, "batch is %lld, expected at least 1",
+                        (long long)o->batch);
+    if (!(o->bn_momentum >= 0 && o->bn_momentum <= 1))
+        return gr_error(err, GRAFT_E_ARG, "bn_momentum is %g, expected 0 to 1", o->bn_momentum);
+    if (o->precision == GR_PRECISION_AUTO)
+        o->precision = gr_cpu_has_fast_bf16() ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
+    if (o->reference)
+        o->precision = GR_PRECISION_FP32;
+    if (o->precision == GR_PRECISION_BF16 && !gr_cpu_has_bf16())
+        return gr_error(err, GRAFT_E_UNSUPPORTED,
+                        "this processor cannot multiply in bf16 (it has no AVX-512)");
+    return GRAFT_OK;
+}
+
+enum graft_status gr_trainer_new(const struct gr_graph *graph, int output,
+                                 const struct gr_shape *input_shapes, size_t n_params,
+                                 const int *params, const struct gr_trainer_options *options,
+                                 struct gr_trainer **trainer, struct graft_error *err)
+{
+    struct gr_trainer *t = gr_alloc_zero(1, sizeof *t);
+    if (!t)
+        return gr_error_nomem(err);
+    t->options = *options;
+    enum graft_status s = check_options(&t->options, err);
+    if (!s)
+        s = train_plan(t, graph, output, input_shapes, n_params, params, err);
+    if (!s) {
+        t->block = gr_alloc_aligned(t->work_size, false);
+        t->args = gr_alloc_zero(2 * (size_t)t->most_args + 2, sizeof *t->args);
+        t->given = gr_alloc_zero(t->n_inputs + 1, sizeof *t->given);
+        if (!t->block || !t->args || !t->given)
+            s = gr_error_nomem(err);
+    }
+    if (s) {
+        gr_trainer_free(t);
+        return s;
+    }
+    ask_for_huge_pages(t->block, t->work_size);
+    *trainer = t;
+    return GRAFT_OK;
+}
+
+size_t gr_trainer_n_params(const struct gr_trainer *t)
+{
+    return t->n_params;
+}
+
+const struct gr_trainer_param *gr_trainer_get_param(const struct gr_trainer *t, size_t i)
+{
+    return &t->params[i];
+}
+
+size_t gr_trainer_size(const struct gr_trainer *t)
+{
+    return t->size;
+}
+
+float *gr_trainer_params(struct gr_trainer *t)
+{
+    return t->master;
+}
+
+float *gr_trainer_stats(struct gr_trainer *t, size_t *size)
+{
+    *size = t->stats_size;
+    return t->running;
+}
+
+size_t gr_trainer_get_work_size(const struct gr_trainer *t)
+{
+    return t->work_size;
+}
+
+static const void *address(const struct gr_trainer *t, int slot, const float *dlogits,
+                           const float *grads)
+{
+    if (slot < 0)
+        return NULL;
+    const struct plan_slot *s = &t->slots[slot];
+    switch (s->kind) {
+    case SLOT_WORK:
+        return t->block + s->offset;
+    case SLOT_INPUT:
+        return s->index < (int)t->n_inputs ? t->given[s->index] : dlogits;
+    case SLOT_OUTPUT:
+        return grads + t->params[s->index].offset;
+    case SLOT_CONST:
+        return s->data;
+    }
+    return NULL;
+}
+
+static int slot_of(const struct gr_trainer *t, int var)
+{
+    return var < 0 ? -1 : t->vars[var].slot;
+}
+
+/* One call of a step, forward or (grads != NULL) backward. */
+static enum graft_status run_step(struct gr_trainer *t, const struct train_step *st, bool training,
+                                  const float *dlogits, float *grads, struct graft_error *err)
+{
+    const void **in = t->args, **out = in + st->n_in, **dout = out + st->n_out,
+               **din = dout + st->n_out;
+    for (int i = 0; i < st->n_in; i++) {
+        in[i] = address(t, slot_of(t, st->in[i]), dlogits, grads);
+        din[i] = grads ? address(t, st->din[i], dlogits, grads) : NULL;
+    }
+    for (int i = 0; i < st->n_out; i++) {
+        out[i] = address(t, slot_of(t, st->out[i]), dlogits, grads);
+        dout[i] = grads ? address(t, st->dout[i], dlogits, grads) : NULL;
+    }
+    struct gr_train_pass p = {.in = in,
+                              .out = (void **)(uintptr_t)out,
+                              .saved = (void *)(uintptr_t)address(t, st->saved, NULL, NULL),
+                              .scratch = t->block + t->scratch_offset,
+                              .training = training,
+                              .step = t->step};
+    enum graft_status s;
+    if (grads) {
+        p.dout = dout;
+        p.din = (void **)(uintptr_t)din;
+        s = st->kernel->backward(st->state, &p, err);
+    } else {
+        s = st->kernel->forward(st->state, &p, err);
+    }
+    if (s) {
+        s = s == GRAFT_E_NOMEM ? s : GRAFT_E_COMPUTE;
+        return gr_error_in(err, s, "'%s' (%s)%s", st->node, st->op, grads ? ", backward" : "");
+    }
+    return GRAFT_OK;
+}
+
+enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *inputs, bool training,
+                                     uint64_t step, float *logits, struct graft_error *err)
+{
+    t->trained = false;
+    t->step = step;
+    for (size_t i = 0; i < t->n_inputs; i++) {
+        t->given[i] = inputs[i];
+        if (t->inputs[i].copy)
+            memcpy(t->block + t->slots[t->inputs[i].slot].offset, inputs[i], t->inputs[i].size);
+    }
+    for (size_t i = 0; i < t->n_steps; i++) {
+        if (!t->steps[i].kernel)
+            continue;
+        enum graft_status s = run_step(t, &t->steps[i], training, NULL, NULL, err);
+        if (s)
+            return s;
+    }
+    memcpy(logits, address(t, t->logits, NULL, NULL), t->logits_size);
+    t->trained = training;
+    return GRAFT_OK;
+}
+
+static void add(enum gr_dtype dtype, void *dst, const void *src, size_t n)
+{
+    float *y = dst;
+    const float *x = src;
+    if (dtype == GR_BF16) {
+        for (size_t i = 0; i < n; i++)
+            gr_store_f64(dtype, dst, i, gr_load_f64(dtype, dst, i) + gr_load_f64(dtype, src, i));
+        return;
+    }
+#pragma omp parallel for simd schedule(static) if (n >= 1 << 14)
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits, float *grads,
+                                      struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    if (!t->trained)
+        return gr_error(err, GRAFT_E_ARG, "backward needs a forward for training before it");
+    for (size_t i = 0; i < t->n_vars; i++) { /* what the logits do not depend on */
+        const struct train_var *v = &t->vars[i];
+        if (v->param >= 0 && v->grad < 0)
+            memset(grads + t->params[v->param].offset, 0,
+                   t->params[v->param].count * sizeof *grads);
+    }
+    for (size_t i = 0; !s && i < t->n_backs; i++) {
+        const struct train_back *b = &t->backs[i];
+        void *dst = (void *)(uintptr_t)address(t, b->dst, dlogits, grads);
+        const void *src = address(t, b->src, dlogits, grads);
+        if (b->kind == BACK_STEP)
+            s = run_step(t, &t->steps[b->step], true, dlogits, grads, err);
+        else if (b->kind == BACK_ADD)
+            add(b->dtype, dst, src, b->count);
+        else
+            memcpy(dst, src, b->count);
+    }
+    t->trained = false;
+    return s;
+}
+
+static enum graft_status store(struct gr_graph *g, int value, const struct gr_shape *shape,
+                               const float *data, struct graft_error *err)
+{
+    struct gr_tensor tensor = {0};
+    enum graft_status s = gr_tensor_from(GR_F32, shape, data, &tensor, err);
+    if (!s)
+        s = gr_graph_set_const(g, value, &tensor, err);
+    gr_tensor_clear(&tensor);
+    return s;
+}
+
+enum graft_status gr_trainer_store(const struct gr_trainer *t, struct gr_graph *graph,
+                                   struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    if (graph->n_values != t->graph->n_values)
+        return gr_error(err, GRAFT_E_ARG, "the graph has %zu values, expected %zu",
+                        graph->n_values, t->graph->n_values);
+    for (size_t i = 0; !s && i < t->n_params; i++)
+        s = store(graph, t->params[i].value, &t->params[i].shape, t->master + t->params[i].offset,
+                  err);
+    for (size_t i = 0; !s && i < t->n_stats; i++) {
+        const struct train_stats *b = &t->stats[i];
+        struct gr_shape shape = graph->values[b->mean].type.shape;
+        s = store(graph, b->mean, &shape, t->running + b->offset, err);
+        if (!s)
+            s = store(graph, b->var, &shape, t->running + b->offset + b->count, err);
+    }
+    return s;
+}

@@ -1,0 +1,93 @@
+/* A trainer as trainer_plan.c makes it and trainer.c runs it. */
+#ifndef GR_EXEC_TRAINER_STEPS_H
+#define GR_EXEC_TRAINER_STEPS_H
+
+#include "exec/plan_steps.h"
+#include "exec/trainer.h"
+
+/* A value in one arrangement, and its gradient in the same. */
+struct train_var {
+    int value, slot;
+    struct gr_layout layout;
+    bool wants; /* a gradient */
+    int param;  /* or -1 */
+    int grad;   /* the slot in which the sum lies as far as it is known, or -1 */
+    int next;   /* another arrangement of the same value, or -1 */
+};
+
+struct train_step {
+    const struct gr_train_kernel *kernel; /* NULL: the same bytes under another shape */
+    void *state;
+    int n_in, n_out;
+    int *in, *out;   /* vars, or -1 */
+    int *din, *dout; /* slots, or -1 */
+    bool *wants, *keep_in, *keep_out, *same;
+    size_t scratch_size, saved_size;
+    int saved; /* slot, or -1 */
+    const char *node, *op, *impl;
+};
+
+struct train_back {
+    enum { BACK_STEP, BACK_ADD, BACK_COPY } kind;
+    int step;
+    int dst, src; /* slots: dst += src, dst = src */
+    size_t count; /* elements, to add; bytes, to copy */
+    enum gr_dtype dtype;
+};
+
+struct train_stats { /* of one batch-norm: mean, then var, in the flat block */
+    int mean, var;   /* value ids */
+    size_t offset, count;
+};
+
+struct gr_trainer {
+    struct gr_arena arena;
+    struct gr_trainer_options options;
+    struct gr_graph *graph; /* a copy in which the trained constants are inputs */
+    struct gr_inferred types;
+    size_t n_params, size;
+    struct gr_trainer_param *params;
+    float *master;
+    struct train_stats *stats;
+    size_t n_stats, stats_size;
+    float *running;
+    struct plan_slot *slots; /* inputs, then the gradient of the logits, are SLOT_INPUT; SLOT_OUTPUT
+                                is the gradient of parameter `index` */
+    size_t n_slots, cap_slots;
+    struct train_var *vars;
+    size_t n_vars, cap_vars;
+    struct train_step *steps;
+    size_t n_steps, cap_steps;
+    struct train_back *backs;
+    size_t n_backs, cap_backs;
+    struct gr_tensor *consts; /* that slots refer to */
+    size_t n_consts, cap_consts;
+    struct train_input { /* copied where backward reads it */
+        int slot, copy;
+        size_t size;
+    } * inputs;
+    size_t n_inputs;
+    int logits; /* slot */
+    size_t logits_size;
+    int most_args;
+    size_t scratch_offset, work_size;
+    char *block;
+    const void **args; /* in, out, dout, din of the step at hand */
+    const void **given; /* inputs of the last forward */
+    uint64_t step;
+    bool trained; /* the last forward was for training */
+};
+
+enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int output,
+                             const struct gr_shape *input_shapes, size_t n_params,
+                             const int *params, struct graft_error *err);
+
+/* Any operator, both ways, by its double reference. */
+extern const struct gr_train_kernel train_reference;
+/* An inference kernel as one for training without gradients, or a reorder with its way back. Takes
+   the states over, also on failure. */
+extern const struct gr_train_kernel train_wrap;
+enum graft_status train_wrap_new(const struct gr_kernel *kernel, void *forward, void *backward,
+                                 void **state, struct graft_error *err);
+
+#endif

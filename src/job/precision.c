@@ -1,0 +1,164 @@
+/* Is bf16 good enough for this network on these pictures? */
+#include "base/events.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "data/cache.h"
+#include "job/pictures.h"
+#include <math.h>
+#include <string.h>
+
+/* Mean over pictures of |bf16 - fp32| / |fp32| above which bf16 is not chosen by itself. */
+#define BF16_LIMIT 0.01
+
+/* Prepares the first readable pictures; their number. */
+static enum graft_status load_first(const struct gr_network *net, const struct gr_pictures *p,
+                                    float *x, size_t *n, struct graft_error *err)
+{
+    struct gr_preprocessor pp = {0};
+    const size_t planes = (size_t)gr_preprocess_channels(&net->pre);
+    const size_t pixels = (size_t)net->pre.width * (size_t)net->pre.height;
+    const size_t size = planes * pixels, batch = (size_t)net->batch;
+    float *one = gr_alloc_array(size, sizeof *one);
+    uint8_t *bytes = NULL;
+    size_t cap = 0;
+    enum graft_status s = one ? GRAFT_OK : gr_error_nomem(err);
+    *n = 0;
+    for (size_t i = 0; !s && i < p->ds.n && i < 4 * batch && *n < batch; i++) {
+        struct graft_error bad;
+        size_t got;
+        if (gr_file_read(p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap, &got, &bad) ||
+            gr_preprocess_picture(&pp, bytes, got, &net->pre, one, NULL, &bad))
+            continue; /* listed when its turn comes */
+        if (net->channels_last)
+            gr_planes_last(one, (int64_t)planes, (int64_t)pixels, x + *n * size);
+        else
+            memcpy(x + *n * size, one, size * sizeof *x);
+        ++*n;
+    }
+    gr_preprocessor_clear(&pp);
+    gr_free(one);
+    gr_free(bytes);
+    return s;
+}
+
+static enum graft_status run_plan(const struct gr_plan *plan, const float *x, float *y,
+                                  struct graft_error *err)
+{
+    struct gr_exec *exec = NULL;
+    const void *in = x;
+    void *out = y;
+    enum graft_status s = gr_exec_new(plan, &exec, err);
+    if (!s)
+        s = gr_exec_run(exec, &in, &out, err);
+    gr_exec_free(exec);
+    return s;
+}
+
+static float mean_difference(const float *a, const float *b, size_t n, size_t width)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = 0, norm = 0;
+        for (size_t k = i * width; k < (i + 1) * width; k++) {
+            d += ((double)a[k] - b[k]) * ((double)a[k] - b[k]);
+            norm += (double)b[k] * b[k];
+        }
+        sum += norm > 0 ? sqrt(d / norm) : d > 0;
+    }
+    return n ? (float)(sum / (double)n) : INFINITY;
+}
+
+/* `bf16` and `fp32` are plans of one graph. */
+static enum graft_status measure(const struct gr_model *m, const struct gr_network *bf16,
+                                 const struct gr_network *fp32, const struct gr_pictures *p,
+                                 float *difference, struct graft_error *err)
+{
+    const size_t batch = (size_t)bf16->batch, width = (size_t)bf16->width;
+    const size_t in = (size_t)gr_shape_count(&gr_plan_get_input(bf16->plan, 0)->shape);
+    float *x = gr_alloc_aligned(in * sizeof *x, true);
+    float *a = gr_alloc_aligned(batch * width * sizeof *a, true);
+    float *b = gr_alloc_aligned(batch * width * sizeof *b, true);
+    size_t n = 0;
+    enum graft_status s = x && a && b ? load_first(bf16, p, x, &n, err) : gr_error_nomem(err);
+    if (!s) {
+        s = run_plan(bf16->plan, x, a, err);
+        if (!s)
+            s = run_plan(fp32->plan, x, b, err);
+        if (s)
+            gr_error_in(err, s, "%s", m->path);
+    }
+    if (!s)
+        *difference = mean_difference(a, b, n, width);
+    gr_free_aligned(x);
+    gr_free_aligned(a);
+    gr_free_aligned(b);
+    return s;
+}
+
+/* The difference is kept beside the features, so that a second run decodes nothing. */
+static struct gr_cache_key cache_key(const struct gr_network *net)
+{
+    static const char what[] = "difference of bf16 and fp32";
+    return (struct gr_cache_key){net->key, gr_hash_bytes(what, sizeof what)};
+}
+
+static bool recall(struct gr_cache *cache, const struct gr_network *net, float *difference)
+{
+    struct gr_cache_entry e;
+    struct graft_error ignored;
+    bool found = false;
+    return cache && !gr_cache_get(cache, cache_key(net), &e, difference, 1, &found, &ignored) &&
+           found;
+}
+
+static void remember(struct gr_cache *cache, const struct gr_network *net, const float *difference)
+{
+    struct gr_cache_entry e;
+    struct graft_error ignored; /* it will be measured again */
+    memset(&e, 0, sizeof e);
+    const struct gr_cache_put put = {cache_key(net), &e, difference, 1};
+    if (cache)
+        gr_cache_put_batch(cache, &put, 1, &ignored);
+}
+
+enum graft_status gr_network_settle(struct gr_network *net, const struct gr_model *m,
+                                    const struct gr_pictures *p, const struct graft_data_options *o,
+                                    const struct graft_events *ev, struct graft_error *err)
+{
+    struct gr_cache *cache = NULL;
+    struct gr_network fp32 = {0};
+    float difference = 0;
+    if (o->precision != GRAFT_PRECISION_AUTO ||
+        gr_plan_get_precision(net->plan) != GR_PRECISION_BF16)
+        return GRAFT_OK;
+    if (gr_model_get_prop(m, "graft.precision")) /* settled when the model was trained */
+        return GRAFT_OK;
+    enum graft_status s = gr_cache_of_options(o, ev, &cache, err);
+    if (!s && recall(cache, net, &difference)) {
+        if (difference > BF16_LIMIT)
+            s = gr_network_to_fp32(m, net, &fp32, err);
+    } else if (!s) {
+        s = gr_network_to_fp32(m, net, &fp32, err);
+        if (!s)
+            s = measure(m, net, &fp32, p, &difference, err);
+        if (!s)
+            remember(cache, net, &difference);
+    }
+    gr_cache_close(cache);
+    if (!s && difference > BF16_LIMIT) {
+        gr_note(ev, "precision",
+                "fp32: bf16 would change the network's output by %.1f %% "
+                "(--precision bf16 is faster)",
+                100 * difference);
+        struct gr_network old = *net;
+        *net = fp32;
+        fp32 = old;
+    } else if (!s) {
+        gr_note(ev, "precision",
+                "bf16: the network's output differs from fp32 by %.1f %% "
+                "(--precision fp32 for full precision)",
+                100 * difference);
+    }
+    gr_network_clear(&fp32);
+    return s;
+}

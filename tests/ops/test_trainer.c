@@ -1,0 +1,474 @@
+/* Does training by kernels give what training by the double references gives? */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "exec/trainer.h"
+#include "ops/op_case.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *line = "";
+
+#define OK(call)                                                                                   \
+    do {                                                                                           \
+        struct graft_error err = {0};                                                              \
+        if (call)                                                                                  \
+            fail_msg("%s: %s", line, err.message);                                                 \
+    } while (0)
+
+static float random_float(uint64_t *seed)
+{
+    return (float)op_case_random(seed);
+}
+
+/* A training step with every number that it gives. */
+struct result {
+    size_t n_logits, size, n_stats;
+    float *logits, *grads, *stats;
+};
+
+static void result_clear(struct result *r)
+{
+    gr_free(r->logits);
+    gr_free(r->grads);
+    gr_free(r->stats);
+}
+
+/* dlogits are the same for all runs on a line. */
+static void train_once(const struct gr_graph *g, int output, size_t n_logits, size_t n_params,
+                       const int *params, const void *const *inputs,
+                       const struct gr_trainer_options *o, struct result *r)
+{
+    struct gr_trainer *t = NULL;
+    uint64_t seed = 99;
+    *r = (struct result){.n_logits = n_logits};
+    OK(gr_trainer_new(g, output, NULL, n_params, params, o, &t, &err));
+    r->size = gr_trainer_size(t);
+    r->logits = gr_alloc_zero(n_logits + 1, sizeof(float));
+    r->grads = gr_alloc_zero(r->size + 1, sizeof(float));
+    float *dlogits = gr_alloc_zero(n_logits + 1, sizeof(float));
+    for (size_t i = 0; i < n_logits; i++)
+        dlogits[i] = random_float(&seed);
+    for (size_t i = 0; i < r->size; i++)
+        r->grads[i] = NAN; /* all of it is to be overwritten */
+    for (int twice = 0; twice < 2; twice++) { /* nothing is left over from a step */
+        OK(gr_trainer_forward(t, inputs, true, 7, r->logits, &err));
+        OK(gr_trainer_backward(t, dlogits, r->grads, &err));
+    }
+    const float *stats = gr_trainer_stats(t, &r->n_stats);
+    r->stats = gr_alloc_zero(r->n_stats + 1, sizeof(float));
+    memcpy(r->stats, stats, r->n_stats * sizeof(float));
+    gr_free(dlogits);
+    gr_trainer_free(t);
+}
+
+static void compare(const char *what, size_t n, const float *y, const float *want, double most)
+{
+    double worst = 0, largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)y[i] - (double)want[i]);
+        largest = fmax(largest, fabs((double)want[i]));
+        worst = d <= worst ? worst : d;
+    }
+    if (!(worst <= most * (largest + 1e-3)))
+        fail_msg("%s: %s off by %g of %g", line, what, worst, largest);
+}
+
+static void both_ways(const struct gr_graph *g, int output, size_t n_logits, size_t n_params,
+                      const int *params, const void *const *inputs, struct gr_trainer_options o)
+{
+    struct result fast, slow;
+    train_once(g, output, n_logits, n_params, params, inputs, &o, &fast);
+    o.reference = true;
+    train_once(g, output, n_logits, n_params, params, inputs, &o, &slow);
+    assert_int_equal(fast.size, slow.size);
+    assert_int_equal(fast.n_stats, slow.n_stats);
+    compare("output", n_logits, fast.logits, slow.logits, 1e-4);
+    compare("gradients", fast.size, fast.grads, slow.grads, 1e-4);
+    compare("statistics", fast.n_stats, fast.stats, slow.stats, 1e-4);
+    result_clear(&fast);
+    result_clear(&slow);
+}
+
+/* Every line of gradient_cases.txt: all float inputs are trained. */
+static void operators(void **state)
+{
+    char text[300];
+    FILE *f = fopen(CASES, "r");
+    int n = 0;
+    (void)state;
+    assert_non_null(f);
+    while (fgets(text, sizeof text, f)) {
+        text[strcspn(text, "\n")] = 0;
+        if (!*text || *text == '#')
+            continue;
+        line = text;
+        struct op_case c;
+        struct gr_trainer_options o;
+        struct gr_graph *g = NULL;
+        int params[OP_CASE_PORTS], n_params = 0;
+        op_case_open(&c, line);
+        OK(gr_graph_copy(c.g, &g, &err));
+        g->n_inputs = 0;
+        for (int i = 0; i < c.n_in; i++) {
+            int v = c.node->in[i];
+            if (v < 0 || !c.in[i].v || gr_value_is_const(&g->values[v]))
+                continue;
+            struct gr_tensor t = {0};
+            OK(gr_tensor_new(c.in[i].dtype, &c.in[i].shape, &t, &err));
+            for (int64_t k = 0; k < gr_tensor_count(&t); k++)
+                gr_store_f64(t.dtype, gr_tensor_mut(&t), (size_t)k, c.in[i].v[k]);
+            OK(gr_graph_set_const(g, v, &t, &err));
+            gr_tensor_clear(&t);
+            bool bn_stats = !strcmp(c.node->op_type, "BatchNormalization") && i >= 3;
+            if (c.in[i].dtype == GR_F32 && !bn_stats)
+                params[n_params++] = v;
+        }
+        gr_trainer_options_init(&o);
+        o.bn = GR_BN_ADAPT;
+        size_t n_logits = (size_t)gr_shape_count(&c.out[0].shape);
+        if (c.out[0].dtype == GR_F32 && c.node->op->ref_grad) {
+            both_ways(g, c.node->out[0], n_logits, (size_t)n_params, params, NULL, o);
+            n++;
+        }
+        if (!strcmp(c.node->op_type, "BatchNormalization")) {
+            o.bn = GR_BN_TRAIN;
+            both_ways(g, c.node->out[0], n_logits, (size_t)n_params, params, NULL, o);
+        }
+        gr_graph_free(g);
+        op_case_close(&c);
+    }
+    fclose(f);
+    assert_true(n > 120);
+}
+
+/* ---- a small network ------------------------------------------------------------------------ */
+
+struct net {
+    struct gr_graph *g;
+    int n, params[64], n_params, input;
+    uint64_t seed;
+};
+
+static int value(struct net *w, const char *kind)
+{
+    char name[40];
+    int id;
+    snprintf(name, sizeof name, "%s%d", kind, w->n++);
+    OK(gr_graph_value(w->g, name, &id, &err));
+    return id;
+}
+
+static int weight(struct net *w, double scale, double shift, bool trained, int rank,
+                  const int64_t *dim)
+{
+    struct gr_shape shape = gr_shape_from(rank, dim);
+    struct gr_tensor t = {0};
+    int id = value(w, "w");
+    OK(gr_tensor_new(GR_F32, &shape, &t, &err));
+    for (int64_t i = 0; i < gr_tensor_count(&t); i++)
+        ((float *)gr_tensor_mut(&t))[i] =
+            (float)(scale * (double)random_float(&w->seed) + shift);
+    OK(gr_graph_set_const(w->g, id, &t, &err));
+    gr_tensor_clear(&t);
+    if (trained)
+        w->params[w->n_params++] = id;
+    return id;
+}
+
+#define DIMS(...) (const int64_t[]){__VA_ARGS__}
+
+static int node(struct net *w, const char *op, int n_in, const int *in)
+{
+    int id, out = value(w, op);
+    OK(gr_graph_add_node(w->g, op, "", op, n_in, in, 1, &out, &id, &err));
+    return out;
+}
+
+static void ints(struct net *w, const char *name, size_t n, const int64_t *v)
+{
+    OK(gr_node_set_ints(w->g, (int)w->g->n_nodes - 1, name, n, v, &err));
+}
+
+static int conv(struct net *w, int x, int64_t ic, int64_t oc, int64_t k, int64_t stride,
+                int64_t groups, bool bias)
+{
+    int in[3] = {x, weight(w, sqrt(3.0 / (double)(ic / groups * k * k)), 0, true, 4,
+                           DIMS(oc, ic / groups, k, k))};
+    if (bias)
+        in[2] = weight(w, 0.1, 0, true, 1, &oc);
+    int y = node(w, "Conv", bias ? 3 : 2, in);
+    ints(w, "pads", 4, DIMS(k / 2, k / 2, k / 2, k / 2));
+    ints(w, "strides", 2, DIMS(stride, stride));
+    OK(gr_node_set_int(w->g, (int)w->g->n_nodes - 1, "group", groups, &err));
+    return y;
+}
+
+static int norm(struct net *w, int x, int64_t c)
+{
+    int in[5] = {x, weight(w, 0.3, 1, true, 1, &c), weight(w, 0.2, 0.1, true, 1, &c),
+                 weight(w, 0.2, 0, false, 1, &c), weight(w, 0.3, 1, false, 1, &c)};
+    return node(w, "BatchNormalization", 5, in);
+}
+
+static int one(struct net *w, const char *op, int x)
+{
+    return node(w, op, 1, &x);
+}
+
+static int two(struct net *w, const char *op, int x, int y)
+{
+    return node(w, op, 2, (int[]){x, y});
+}
+
+enum { BATCH = 3, SIDE = 9, CLASSES = 4 };
+
+/* A residual block with a projection, squeeze and excitation, channel shuffle, dropout, a head. */
+static int open_net(struct net *w, bool smooth)
+{
+    struct gr_type in = {GR_F32, {4, {-1, 3, SIDE, SIDE}}}, out = {GR_F32, {2, {-1, CLASSES}}};
+    *w = (struct net){.seed = 5};
+    const char *act = smooth ? "Sigmoid" : "Relu";
+    OK(gr_graph_new(&w->g, &err));
+    OK(gr_graph_set_opset(w->g, "", 14, &err));
+    w->input = value(w, "x");
+    OK(gr_graph_add_input(w->g, w->input, &in, &err));
+    int x = one(w, act, norm(w, conv(w, w->input, 3, 8, 3, 1, 1, false), 8));
+    if (!smooth) {
+        x = one(w, "MaxPool", x);
+        ints(w, "kernel_shape", 2, DIMS(3, 3));
+        ints(w, "strides", 2, DIMS(2, 2));
+        ints(w, "pads", 4, DIMS(1, 1, 1, 1));
+    } else {
+        x = one(w, "AveragePool", x);
+        ints(w, "kernel_shape", 2, DIMS(2, 2));
+        ints(w, "strides", 2, DIMS(2, 2));
+    }
+    int side = smooth ? 4 : 5, a = one(w, act, norm(w, conv(w, x, 8, 12, 3, 1, 1, false), 12));
+    a = norm(w, conv(w, a, 12, 12, 3, 1, 4, true), 12);
+    int b = norm(w, conv(w, x, 8, 12, 1, 1, 1, false), 12);
+    x = one(w, act, two(w, "Add", a, b));
+    int s = one(w, "GlobalAveragePool", x); /* squeeze and excitation */
+    s = one(w, "Sigmoid", conv(w, s, 12, 12, 1, 1, 1, true));
+    int y = two(w, "Mul", x, s);
+    y = norm(w, conv(w, y, 12, 12, 3, 1, 12, false), 12);
+    x = two(w, "Add", x, y); /* no function after it */
+    struct gr_tensor t = {0};
+    struct gr_shape five = gr_shape_of(1, 5), four = gr_shape_of(1, 4);
+    int split = value(w, "shape"), join = value(w, "shape");
+    OK(gr_tensor_from(GR_I64, &five, DIMS(-1, 3, 4, side, side), &t, &err));
+    OK(gr_graph_set_const(w->g, split, &t, &err));
+    gr_tensor_clear(&t);
+    OK(gr_tensor_from(GR_I64, &four, DIMS(-1, 12, side, side), &t, &err));
+    OK(gr_graph_set_const(w->g, join, &t, &err));
+    gr_tensor_clear(&t);
+    x = one(w, "Transpose", two(w, "Reshape", x, split));
+    ints(w, "perm", 5, DIMS(0, 2, 1, 3, 4));
+    x = two(w, "Reshape", x, join);
+    x = two(w, "Concat", x, y);
+    OK(gr_node_set_int(w->g, (int)w->g->n_nodes - 1, "axis", 1, &err));
+    x = one(w, "Flatten", one(w, "GlobalAveragePool", one(w, "HardSwish", x)));
+    x = one(w, "Dropout", x);
+    int head[3] = {x, weight(w, 0.5, 0, true, 2, DIMS(CLASSES, 24)),
+                   weight(w, 0.5, 0, true, 1, DIMS(CLASSES))};
+    x = node(w, "Gemm", 3, head);
+    OK(gr_node_set_int(w->g, (int)w->g->n_nodes - 1, "transB", 1, &err));
+    OK(gr_graph_add_output(w->g, x, &out, &err));
+    OK(gr_graph_check(w->g, &err));
+    OK(gr_graph_bind(w->g, &err));
+    return x;
+}
+
+static void fill(float *v, size_t n, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] = random_float(&seed);
+}
+
+static void network(void **state)
+{
+    static const char *const modes[] = {"frozen", "adapt", "train"};
+    static float picture[BATCH * 3 * SIDE * SIDE];
+    (void)state;
+    fill(picture, sizeof picture / sizeof *picture, 11);
+    for (int bn = GR_BN_FROZEN; bn <= GR_BN_TRAIN; bn++)
+        for (int smooth = 0; smooth < 2; smooth++) {
+            struct net w;
+            struct gr_trainer_options o;
+            line = modes[bn];
+            int output = open_net(&w, smooth);
+            gr_trainer_options_init(&o);
+            o.batch = BATCH;
+            o.bn = (enum gr_bn_mode)bn;
+            const void *inputs[] = {picture};
+            both_ways(w.g, output, BATCH * CLASSES, (size_t)w.n_params, w.params, inputs, o);
+            gr_graph_free(w.g);
+        }
+}
+
+static double loss_of(struct gr_trainer *t, const void *const *inputs, const float *weight_of)
+{
+    float logits[BATCH * CLASSES];
+    double sum = 0;
+    OK(gr_trainer_forward(t, inputs, true, 3, logits, &err));
+    for (int i = 0; i < BATCH * CLASSES; i++)
+        sum += (double)weight_of[i] * (double)logits[i];
+    return sum;
+}
+
+/* The whole network against differences: through no formula of ours. Smooth, so that every
+   direction has a slope; the references, so that float's digits do not hide it. */
+static void differences(void **state)
+{
+    static float picture[BATCH * 3 * SIDE * SIDE];
+    float weights[BATCH * CLASSES], logits[BATCH * CLASSES];
+    (void)state;
+    line = "differences";
+    fill(picture, sizeof picture / sizeof *picture, 11);
+    fill(weights, BATCH * CLASSES, 12);
+    const void *inputs[] = {picture};
+    for (int bn = GR_BN_ADAPT; bn <= GR_BN_TRAIN; bn++) {
+        struct net w;
+        struct gr_trainer *t = NULL;
+        struct gr_trainer_options o;
+        uint64_t seed = 77;
+        int output = open_net(&w, true);
+        gr_trainer_options_init(&o);
+        o.batch = BATCH;
+        o.bn = (enum gr_bn_mode)bn;
+        OK(gr_trainer_new(w.g, output, NULL, (size_t)w.n_params, w.params, &o, &t, &err));
+        size_t n = gr_trainer_size(t);
+        float *p = gr_trainer_params(t), *grads = gr_alloc_zero(n, sizeof *grads);
+        float *start = gr_alloc_zero(n, sizeof *start), *along = gr_alloc_zero(n, sizeof *along);
+        memcpy(start, p, n * sizeof *p);
+        OK(gr_trainer_forward(t, inputs, true, 3, logits, &err));
+        OK(gr_trainer_backward(t, weights, grads, &err));
+        for (size_t k = 0; k < gr_trainer_n_params(t); k++) { /* each tensor on its own */
+            const struct gr_trainer_param *q = gr_trainer_get_param(t, k);
+            double slope = 0, size = 0, h = 1e-2, norm2 = 0;
+            for (size_t i = 0; i < q->count; i++) {
+                along[i] = random_float(&seed);
+                norm2 += (double)(along[i] * along[i]);
+            }
+            for (size_t i = 0; i < q->count; i++) {
+                along[i] /= (float)sqrt(norm2);
+                slope += (double)(along[i] * grads[q->offset + i]);
+                size += (double)(grads[q->offset + i] * grads[q->offset + i]);
+            }
+            for (size_t i = 0; i < q->count; i++)
+                p[q->offset + i] = start[q->offset + i] + (float)h * along[i];
+            double up = loss_of(t, inputs, weights);
+            for (size_t i = 0; i < q->count; i++)
+                p[q->offset + i] = start[q->offset + i] - (float)h * along[i];
+            double diff = (up - loss_of(t, inputs, weights)) / (2 * h);
+            memcpy(p, start, n * sizeof *p);
+            if (!(fabs(diff - slope) <= 1e-2 * sqrt(size) + 3e-4))
+                fail_msg("%s (mode %d): slope %g, differences %g", q->name, bn, slope, diff);
+        }
+        gr_free(grads);
+        gr_free(start);
+        gr_free(along);
+        gr_trainer_free(t);
+        gr_graph_free(w.g);
+    }
+}
+
+/* Only what is trained moves; the statistics only in GR_BN_TRAIN; a frozen batch-norm never. */
+static void frozen_bytes(void **state)
+{
+    static float picture[BATCH * 3 * SIDE * SIDE];
+    float logits[BATCH * CLASSES], weights[BATCH * CLASSES];
+    (void)state;
+    fill(picture, sizeof picture / sizeof *picture, 11);
+    fill(weights, BATCH * CLASSES, 12);
+    const void *inputs[] = {picture};
+    for (int bn = GR_BN_FROZEN; bn <= GR_BN_TRAIN; bn++) {
+        struct net w;
+        struct gr_graph *stored = NULL;
+        struct gr_trainer *t = NULL;
+        struct gr_trainer_options o;
+        size_t n_stats;
+        int output = open_net(&w, false), half = w.n_params / 2;
+        gr_trainer_options_init(&o);
+        o.batch = BATCH;
+        o.bn = (enum gr_bn_mode)bn;
+        OK(gr_trainer_new(w.g, output, NULL, (size_t)(w.n_params - half), w.params + half, &o, &t,
+                          &err));
+        size_t n = gr_trainer_size(t);
+        float *grads = gr_alloc_zero(n, sizeof *grads);
+        for (int step = 0; step < 3; step++) {
+            OK(gr_trainer_forward(t, inputs, true, (uint64_t)step, logits, &err));
+            OK(gr_trainer_backward(t, weights, grads, &err));
+            for (size_t i = 0; i < n; i++)
+                gr_trainer_params(t)[i] -= 0.1f * grads[i] + 1e-3f;
+        }
+        gr_trainer_stats(t, &n_stats);
+        assert_true((n_stats > 0) == (bn == GR_BN_TRAIN));
+        OK(gr_graph_copy(w.g, &stored, &err));
+        OK(gr_trainer_store(t, stored, &err));
+        size_t moved = 0, moved_stats = 0;
+        for (size_t i = 0; i < w.g->n_values; i++) {
+            const struct gr_tensor *a = &w.g->values[i].data, *b = &stored->values[i].data;
+            bool trained = false;
+            assert_true((a->buf != NULL) == (b->buf != NULL));
+            for (size_t k = 0; k < gr_trainer_n_params(t); k++)
+                trained = trained || gr_trainer_get_param(t, k)->value == (int)i;
+            if (!a->buf || !memcmp(a->data, b->data, a->size))
+                continue;
+            moved += trained;
+            moved_stats += !trained;
+        }
+        assert_int_equal(moved, gr_trainer_n_params(t));
+        assert_true((moved_stats > 0) == (bn == GR_BN_TRAIN));
+        if (bn == GR_BN_FROZEN) /* scales and biases of batch-norms were asked for in vain */
+            assert_true(gr_trainer_n_params(t) < (size_t)(w.n_params - half));
+        gr_free(grads);
+        gr_trainer_free(t);
+        gr_graph_free(stored);
+        gr_graph_free(w.g);
+    }
+}
+
+/* Operators without gradient are named, all of them, before anything is done. */
+static void missing_gradients(void **state)
+{
+    struct net w = {.seed = 5};
+    struct gr_type in = {GR_F32, {2, {-1, 3}}};
+    struct gr_trainer *t = NULL;
+    struct gr_trainer_options o;
+    struct graft_error why = {0};
+    (void)state;
+    OK(gr_graph_new(&w.g, &err));
+    OK(gr_graph_set_opset(w.g, "", 13, &err));
+    w.input = value(&w, "x");
+    OK(gr_graph_add_input(w.g, w.input, &in, &err));
+    int x = two(&w, "Add", w.input, weight(&w, 1, 0, true, 1, DIMS(3)));
+    x = one(&w, "Round", one(&w, "Relu", one(&w, "Floor", x)));
+    OK(gr_graph_add_output(w.g, x, &in, &err));
+    OK(gr_graph_check(w.g, &err));
+    OK(gr_graph_bind(w.g, &err));
+    gr_trainer_options_init(&o);
+    enum graft_status s =
+        gr_trainer_new(w.g, x, NULL, (size_t)w.n_params, w.params, &o, &t, &why);
+    assert_int_equal(s, GRAFT_E_UNSUPPORTED);
+    assert_non_null(strstr(why.message, "'Floor'"));
+    assert_non_null(strstr(why.message, "'Round'"));
+    assert_null(strstr(why.message, "'Relu'"));
+    assert_null(t);
+    gr_graph_free(w.g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(operators),    cmocka_unit_test(network),
+        cmocka_unit_test(differences),  cmocka_unit_test(frozen_bytes),
+        cmocka_unit_test(missing_gradients),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
