@@ -198,11 +198,12 @@ static void swap_average(struct gr_fit *f)
     }
 }
 
-/* Validates, keeps and reports what there is after s.epoch epochs. */
-static enum graft_status end_epoch(struct gr_fit *f, struct graft_error *err)
+/* Validates, keeps and reports what there is after `epoch` epochs. When it fails (or is cancelled),
+   it can be done again. */
+static enum graft_status end_epoch(struct gr_fit *f, int64_t epoch, struct graft_error *err)
 {
     struct gr_fit_state *st = &f->s;
-    struct gr_fit_kept now = {.epoch = st->epoch};
+    struct gr_fit_kept now = {.epoch = epoch};
     swap_average(f);
     enum graft_status s = gr_fit_validate(f, &now.loss, &now.accuracy, err);
     if (!s)
@@ -210,6 +211,8 @@ static enum graft_status end_epoch(struct gr_fit *f, struct graft_error *err)
     swap_average(f);
     if (s)
         return s;
+    st->epoch = epoch;
+    st->batch = 0;
     double seconds = gr_seconds();
     st->seconds += seconds - f->since;
     f->since = seconds;
@@ -234,41 +237,45 @@ static enum graft_status end_epoch(struct gr_fit *f, struct graft_error *err)
     return GRAFT_OK;
 }
 
-/* Goes on at s.batch of epoch s.epoch. */
-static enum graft_status run_epoch(struct gr_fit *f, struct graft_error *err)
+/* The steps that are left of epoch s.epoch. */
+static enum graft_status run_steps(struct gr_fit *f, struct graft_error *err)
 {
     struct gr_fit_state *st = &f->s;
     const struct gr_batch_source *train = f->t->train;
-    const int64_t n_steps = f->o->epochs * f->epoch_steps;
+    const size_t left = (size_t)(f->n_batches - st->batch) * f->batch;
     double loss;
     enum graft_status s = GRAFT_OK;
     gr_fit_order(f, st->epoch);
-    if (train->begin)
-        s = train->begin(train->user, st->epoch, f->order + (size_t)st->batch * f->batch,
-                         (size_t)(f->n_batches - st->batch) * f->batch, err);
+    if (train->begin && left)
+        s = train->begin(train->user, st->epoch, f->order + (size_t)st->batch * f->batch, left,
+                         err);
     while (!s && st->batch < f->n_batches) {
-        if (gr_cancelled(f->t->events, err)) {
-            s = gr_fit_save(f, err);
-            return s ? s
-                     : gr_error(err, GRAFT_E_CANCELLED, "interrupted after step %lld of %lld",
-                                (long long)st->step, (long long)n_steps);
-        }
+        if (gr_cancelled(f->t->events, err))
+            return GRAFT_E_CANCELLED;
         f->optim.o.momentum = gr_schedule_momentum(&f->schedule, st->step, f->o->optim.momentum,
                                                    fmin(f->o->momentum_low, f->o->optim.momentum));
         s = gr_fit_step(f, gr_schedule_lr(&f->schedule, st->step), &loss, err);
-        if (!s) {
-            gr_progress(f->t->events, "fine-tune", st->step, n_steps, "step");
-            if (f->o->checkpoint_every && st->step % f->o->checkpoint_every == 0 &&
-                st->batch < f->n_batches)
-                s = gr_fit_save(f, err);
-        }
+        if (s)
+            break;
+        gr_progress(f->t->events, "fine-tune", st->step, f->o->epochs * f->epoch_steps, "step");
+        if (f->o->checkpoint_every && st->step % f->o->checkpoint_every == 0)
+            s = gr_fit_save(f, err);
     }
-    if (s)
-        return s;
-    st->epoch++;
-    st->batch = 0;
-    s = end_epoch(f, err);
-    if (!s && (!f->o->checkpoint_every || st->finished || st->step % f->o->checkpoint_every == 0))
+    return s;
+}
+
+static enum graft_status run_epoch(struct gr_fit *f, struct graft_error *err)
+{
+    enum graft_status s = run_steps(f, err);
+    if (!s)
+        s = end_epoch(f, f->s.epoch + 1, err);
+    if (s == GRAFT_E_CANCELLED) {
+        s = gr_fit_save(f, err);
+        return s ? s
+                 : gr_error(err, GRAFT_E_CANCELLED, "interrupted after step %lld of %lld",
+                            (long long)f->s.step, (long long)(f->o->epochs * f->epoch_steps));
+    }
+    if (!s && (!f->o->checkpoint_every || f->s.finished))
         s = gr_fit_save(f, err);
     return s;
 }
@@ -277,7 +284,7 @@ static enum graft_status start_or_resume(struct gr_fit *f, struct graft_error *e
 {
     const struct gr_finetune_options *o = f->o;
     if (!o->resume || !o->checkpoint || !gr_is_file(o->checkpoint))
-        return end_epoch(f, err); /* the start is the first candidate */
+        return end_epoch(f, 0, err); /* the start is the first candidate */
     enum graft_status s = gr_fit_load(f, err);
     if (s)
         return s;

@@ -7,7 +7,7 @@
 
 /* Where training stands; written to checkpoints as it is (fields of 8 bytes only). */
 struct gr_fit_state {
-    int64_t epoch, batch, step; /* done: whole epochs, batches of the next one, steps in all */
+    int64_t epoch, batch, step; /* done: validated epochs, batches of the next, steps in all */
     int64_t n_rows, n_kept, stale, finished;
     uint64_t optim_step;
     double loss, weight;       /* sums over the epoch so far */

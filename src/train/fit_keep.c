@@ -161,9 +161,11 @@ enum graft_status gr_fit_load(struct gr_fit *f, struct graft_error *err)
     if (status)
         return status;
     /* a checksum can be made to fit */
-    if (s.epoch < 0 || s.epoch > f->o->epochs || s.batch < 0 || s.batch >= f->n_batches ||
-        s.batch % f->o->accumulate || (s.epoch == f->o->epochs && (s.batch || !s.finished)) ||
-        s.step != s.epoch * f->epoch_steps + s.batch / f->o->accumulate || s.n_kept < 1 ||
+    const int64_t each = f->o->accumulate;
+    bool whole = s.batch % each == 0 || s.batch == f->n_batches;
+    if (s.epoch < 0 || s.epoch > f->o->epochs || s.batch < 0 || s.batch > f->n_batches || !whole ||
+        (s.epoch == f->o->epochs && (s.batch || !s.finished)) ||
+        s.step != s.epoch * f->epoch_steps + (s.batch + each - 1) / each || s.n_kept < 1 ||
         s.n_kept > (int64_t)f->n_keep || s.n_rows != s.epoch + 1)
         return gr_error(err, GRAFT_E_FORMAT,
                         "%s: step %lld in epoch %lld, batch %lld, with %lld kept and %lld rows",

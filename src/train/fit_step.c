@@ -177,6 +177,8 @@ enum graft_status gr_fit_validate(struct gr_fit *f, double *loss, double *accura
     if (val->begin)
         s = val->begin(val->user, 0, f->order, n_batches * f->batch, err);
     for (size_t b = 0; b < n_batches && !s; b++) {
+        if (gr_cancelled(f->t->events, err))
+            return GRAFT_E_CANCELLED;
         s = get_batch(f, val, 0, (int64_t)b, &n, err);
         if (!s)
             s = gr_trainer_forward(f->t->trainer, (const void *const *)f->x, false, 0, f->logits,

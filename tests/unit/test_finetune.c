@@ -243,12 +243,12 @@ static void test_resume(void **state)
     straight.o.checkpoint = NULL;
     must(&straight);
     assert_int_equal(straight.report.n_steps, 42);
-    for (int k = 0; k < 42; k++) { /* interrupted before step k + 1 */
+    assert_true(straight.n_asked > 42 + 8 * 5);
+    for (int k = 0; k < straight.n_asked; k++) { /* interrupted in steps and in validation */
         unlink(checkpoint);
         use_all(&w);
         w.stop_at = k;
         assert_int_equal(go(&w, &err), GRAFT_E_CANCELLED);
-        assert_int_equal(w.report.n_steps, k);
         use_all(&w);
         must(&w);
         same_end(&straight, &w);
@@ -278,7 +278,7 @@ static void test_resume_refused(void **state)
     struct graft_error err;
     unlink(checkpoint);
     use_all(&w);
-    w.stop_at = 9;
+    w.stop_at = 14; /* in the second epoch */
     assert_int_equal(go(&w, &err), GRAFT_E_CANCELLED);
     for (int k = 0; k < 5; k++) {
         use_all(&w);
