@@ -308,10 +308,8 @@ static enum graft_status measure_tuned(struct training *t, struct graft_error *e
                                &t->metrics[METHOD_TUNED], err);
     if (!s) {
         t->n_methods = METHOD_TUNED + 1;
-        if (t->tuned.report.best_epoch > 0) {
-            t->chosen = METHOD_TUNED;
-            memcpy(t->probs, test.x, t->test.n * t->n_classes * sizeof *t->probs);
-        }
+        t->chosen = METHOD_TUNED;
+        memcpy(t->probs, test.x, t->test.n * t->n_classes * sizeof *t->probs);
         judge(t);
     }
     gr_pictures_clear(&test);
@@ -338,16 +336,15 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
     if (s)
         return s;
     const struct gr_finetune_report *r = &t->tuned.report;
-    if (r->best_epoch > 0)
-        gr_note(t->ev, "fine-tune",
-                "best after epoch %lld of %lld: validation loss %.4f, was %.4f; "
-                "%.1f s",
-                (long long)r->best_epoch, (long long)r->n_epochs, r->best_loss, r->start_loss,
-                r->seconds);
-    else
+    if (!r->best_epoch) {
         gr_note(t->ev, "fine-tune",
                 "no epoch beat the head alone on validation (loss %.4f): the head alone is kept",
                 r->start_loss);
+        return GRAFT_OK;
+    }
+    gr_note(
+        t->ev, "fine-tune", "best after epoch %lld of %lld: validation loss %.4f, was %.4f; %.1f s",
+        (long long)r->best_epoch, (long long)r->n_epochs, r->best_loss, r->start_loss, r->seconds);
     return measure_tuned(t, err);
 }
 
