@@ -162,7 +162,8 @@ static enum graft_status run_step(struct gr_trainer *t, const struct train_step 
         out[i] = address(t, slot_of(t, st->out[i]), dlogits, grads);
         dout[i] = grads ? address(t, st->dout[i], dlogits, grads) : NULL;
     }
-    struct gr_train_pass p = {.in = in,
+    struct gr_train_pass p = {.n_in = st->n_in,
+                              .in = in,
                               .out = (void **)(uintptr_t)out,
                               .saved = (void *)(uintptr_t)address(t, st->saved, NULL, NULL),
                               .scratch = t->block + t->scratch_offset,
