@@ -112,6 +112,7 @@ static void fit_clear(struct gr_fit *f)
         gr_free_aligned(f->x[k]);
     gr_free(f->x);
     gr_free(f->source);
+    gr_free(f->stats_before);
     gr_free_aligned(f->grads);
     gr_free_aligned(f->part);
     gr_free(f->ema);
@@ -158,6 +159,7 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     f->grads = gr_alloc_aligned(f->n * sizeof(float), true);
     f->part = o->accumulate > 1 ? gr_alloc_aligned(f->n * sizeof(float), true) : NULL;
     f->source = o->pull > 0 ? copy_of(f->params, f->n) : NULL;
+    f->stats_before = gr_alloc_array(f->n_stats, sizeof(float));
     f->ema = o->ema > 0 ? copy_of(f->params, f->n) : NULL;
     f->logits = gr_alloc_zero(scores, sizeof(float));
     f->dlogits = gr_alloc_zero(scores, sizeof(float));
@@ -168,9 +170,10 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     f->rows = gr_alloc_zero((size_t)o->epochs + 1, sizeof *f->rows);
     f->kept = gr_alloc_zero(n_kept, sizeof(float));
     f->kept_info = gr_alloc_zero(f->n_keep, sizeof *f->kept_info);
-    if (!f->x || !f->grads || (o->accumulate > 1 && !f->part) || (o->pull > 0 && !f->source) ||
-        (o->ema > 0 && !f->ema) || !f->logits || !f->dlogits || !f->target || !f->row_weight ||
-        !f->label || !f->order || !f->rows || !f->kept || !f->kept_info)
+    if (!f->x || !f->grads || !f->stats_before || (o->accumulate > 1 && !f->part) ||
+        (o->pull > 0 && !f->source) || (o->ema > 0 && !f->ema) || !f->logits || !f->dlogits ||
+        !f->target || !f->row_weight || !f->label || !f->order || !f->rows || !f->kept ||
+        !f->kept_info)
         return gr_error_nomem(err);
     for (size_t k = 0; k < t->n_inputs; k++) {
         f->x[k] =
