@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "train/fit.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_EPOCHS 100000
@@ -229,11 +230,13 @@ static enum graft_status end_epoch(struct gr_fit *f, int64_t epoch, struct graft
                                 .val_accuracy = now.accuracy,
                                 .seconds = st->seconds};
     st->loss = st->weight = 0;
+    char val[80] = "";
+    if (!isnan(row->val_loss))
+        snprintf(val, sizeof val, "  val loss %.4f  val accuracy %.4f", row->val_loss,
+                 row->val_accuracy);
     if (st->epoch > 0)
-        gr_note(f->t->events, "fine-tune",
-                "epoch %lld/%lld  loss %.4f  val loss %.4f  val accuracy %.4f  %.1f s",
-                (long long)st->epoch, (long long)f->o->epochs, row->train_loss, row->val_loss,
-                row->val_accuracy, row->seconds);
+        gr_note(f->t->events, "fine-tune", "epoch %lld/%lld  loss %.4f%s  %.1f s",
+                (long long)st->epoch, (long long)f->o->epochs, row->train_loss, val, row->seconds);
     if (f->t->on_epoch)
         f->t->on_epoch(f->t->user, row);
     st->finished = st->epoch == f->o->epochs || (f->o->patience && st->stale >= f->o->patience);
