@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "train/fit.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_EPOCHS 100000
@@ -112,6 +113,7 @@ static void fit_clear(struct gr_fit *f)
         gr_free_aligned(f->x[k]);
     gr_free(f->x);
     gr_free(f->source);
+    gr_free(f->stats_before);
     gr_free_aligned(f->grads);
     gr_free_aligned(f->part);
     gr_free(f->ema);
@@ -158,6 +160,7 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     f->grads = gr_alloc_aligned(f->n * sizeof(float), true);
     f->part = o->accumulate > 1 ? gr_alloc_aligned(f->n * sizeof(float), true) : NULL;
     f->source = o->pull > 0 ? copy_of(f->params, f->n) : NULL;
+    f->stats_before = gr_alloc_array(f->n_stats, sizeof(float));
     f->ema = o->ema > 0 ? copy_of(f->params, f->n) : NULL;
     f->logits = gr_alloc_zero(scores, sizeof(float));
     f->dlogits = gr_alloc_zero(scores, sizeof(float));
@@ -168,9 +171,10 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     f->rows = gr_alloc_zero((size_t)o->epochs + 1, sizeof *f->rows);
     f->kept = gr_alloc_zero(n_kept, sizeof(float));
     f->kept_info = gr_alloc_zero(f->n_keep, sizeof *f->kept_info);
-    if (!f->x || !f->grads || (o->accumulate > 1 && !f->part) || (o->pull > 0 && !f->source) ||
-        (o->ema > 0 && !f->ema) || !f->logits || !f->dlogits || !f->target || !f->row_weight ||
-        !f->label || !f->order || !f->rows || !f->kept || !f->kept_info)
+    if (!f->x || !f->grads || !f->stats_before || (o->accumulate > 1 && !f->part) ||
+        (o->pull > 0 && !f->source) || (o->ema > 0 && !f->ema) || !f->logits || !f->dlogits ||
+        !f->target || !f->row_weight || !f->label || !f->order || !f->rows || !f->kept ||
+        !f->kept_info)
         return gr_error_nomem(err);
     for (size_t k = 0; k < t->n_inputs; k++) {
         f->x[k] =
@@ -226,11 +230,13 @@ static enum graft_status end_epoch(struct gr_fit *f, int64_t epoch, struct graft
                                 .val_accuracy = now.accuracy,
                                 .seconds = st->seconds};
     st->loss = st->weight = 0;
+    char val[80] = "";
+    if (!isnan(row->val_loss))
+        snprintf(val, sizeof val, "  val loss %.4f  val accuracy %.4f", row->val_loss,
+                 row->val_accuracy);
     if (st->epoch > 0)
-        gr_note(f->t->events, "fine-tune",
-                "epoch %lld/%lld  loss %.4f  val loss %.4f  val accuracy %.4f  %.1f s",
-                (long long)st->epoch, (long long)f->o->epochs, row->train_loss, row->val_loss,
-                row->val_accuracy, row->seconds);
+        gr_note(f->t->events, "fine-tune", "epoch %lld/%lld  loss %.4f%s  %.1f s",
+                (long long)st->epoch, (long long)f->o->epochs, row->train_loss, val, row->seconds);
     if (f->t->on_epoch)
         f->t->on_epoch(f->t->user, row);
     st->finished = st->epoch == f->o->epochs || (f->o->patience && st->stale >= f->o->patience);

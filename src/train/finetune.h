@@ -22,7 +22,8 @@ struct gr_batch_source {
                                struct graft_error *err);
     /* inputs[k]: n rows of the network's input k, for the examples indices[0..n-1] as epoch `epoch`
        sees them. n is always the trainer's batch: the last batch of an epoch is filled up with
-       examples that count nothing. Must depend on nothing but epoch and indices. */
+       examples that count nothing. Must depend on nothing but epoch and indices. CANCELLED from it
+       interrupts as the events do. */
     enum graft_status (*fill)(void *user, int64_t epoch, const int64_t *indices, size_t n,
                               float *const *inputs, struct graft_error *err);
 };

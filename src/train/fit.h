@@ -27,6 +27,7 @@ struct gr_fit {
     size_t n, n_stats, batch;
     int64_t n_batches, epoch_steps;
     float *params, *stats; /* the trainer's */
+    float *stats_before;   /* the step in progress */
     float *source;         /* weights at the start; NULL: not needed */
     float *grads, *part;   /* `part`: of one batch of several */
     float *ema;

@@ -121,10 +121,15 @@ enum graft_status gr_fit_step(struct gr_fit *f, double lr, double *mean, struct 
     double loss = 0, weight = 0;
     int64_t end = st->batch + f->o->accumulate;
     end = end < f->n_batches ? end : f->n_batches;
+    if (f->n_stats)
+        memcpy(f->stats_before, f->stats, f->n_stats * sizeof *f->stats);
     for (int64_t b = st->batch; b < end; b++) {
         enum graft_status s = add_batch(f, b, b == st->batch, &loss, &weight, err);
-        if (s)
+        if (s) { /* half a step did not happen: it may be interrupted and done again */
+            if (f->n_stats)
+                memcpy(f->stats, f->stats_before, f->n_stats * sizeof *f->stats);
             return s;
+        }
     }
     if (weight > 0) { /* else all of them are of classes without weight */
         double norm = gr_grad_norm(f->grads, f->n) / weight;

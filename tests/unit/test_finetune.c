@@ -30,6 +30,7 @@ struct world {
     struct graft_events events;
     int64_t n_asked, stop_at;            /* calls of cancelled */
     int64_t n_fills, fail_at, poison_at; /* of the training source */
+    enum graft_status fail_with;
     int64_t ahead[64];
     size_t n_ahead, at_ahead;
     int seen[64]; /* how often fill asked for an example */
@@ -73,7 +74,7 @@ static enum graft_status fill_train(void *user, int64_t epoch, const int64_t *in
     if (w->n_fills == w->poison_at)
         inputs[0][5] = NAN;
     if (w->n_fills++ == w->fail_at)
-        return gr_error(err, GRAFT_E_IO, "lost a picture");
+        return gr_error(err, w->fail_with, "lost a picture");
     return GRAFT_OK;
 }
 
@@ -110,6 +111,7 @@ static void world_init(struct world *w, int64_t batch)
     w->source[0] = (struct gr_batch_source){N_TRAIN, w->label[0], w, begin, fill_train};
     w->source[1] = (struct gr_batch_source){N_VAL, w->label[1], w, NULL, fill_val};
     w->stop_at = w->fail_at = w->poison_at = -1;
+    w->fail_with = GRAFT_E_IO;
     w->events = (struct graft_events){.user = w, .cancelled = cancelled};
     w->t = (struct gr_finetune_task){.trainer = &w->trainer,
                                      .n_inputs = 1,
@@ -256,6 +258,16 @@ static void test_resume(void **state)
         use_all(&w);                   /* once more, when all is done */
         must(&w);
         assert_int_equal(w.n_fills, 0);
+        same_end(&straight, &w);
+    }
+    for (int k = 0; k < 84; k += 3) { /* interrupted while a step is being made */
+        unlink(checkpoint);
+        use_all(&w);
+        w.fail_at = k;
+        w.fail_with = GRAFT_E_CANCELLED;
+        assert_int_equal(go(&w, &err), GRAFT_E_CANCELLED);
+        use_all(&w);
+        must(&w);
         same_end(&straight, &w);
     }
     for (int k = 0; k < 84; k += 5) { /* killed in the middle of a step, not asked */
