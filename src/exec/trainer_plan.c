@@ -310,8 +310,7 @@ static enum graft_status fill_case(struct planner *w, const struct item *it,
     struct gr_case *c = &tc->c;
     bool diff = is_diff(w, n) || (it->out >= 0 && it->out != n->out[0]);
     *tc = (struct gr_train_case){.wants = w->flags,
-                                 .batch_stats =
-                                     diff && is_bn(n) && w->t->options.bn == GR_BN_TRAIN,
+                                 .batch_stats = diff && is_bn(n) && w->t->options.bn == GR_BN_TRAIN,
                                  .momentum = w->t->options.bn_momentum,
                                  .seed = gr_rng_mix(w->t->options.seed + (uint64_t)it->node_id)};
     *c = (struct gr_case){.node = n,
@@ -339,8 +338,7 @@ static enum graft_status fill_case(struct planner *w, const struct item *it,
     }
     for (int i = 0; i < n->n_out; i++) {
         int v = n->out[i];
-        w->types[n->n_in + 1 + i] =
-            v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : *type_of(w, v);
+        w->types[n->n_in + 1 + i] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : *type_of(w, v);
     }
     return GRAFT_OK;
 }
@@ -348,13 +346,11 @@ static enum graft_status fill_case(struct planner *w, const struct item *it,
 static void fill_choice(struct planner *w, const struct gr_case *c, struct gr_train_choice *k)
 {
     bool *flags = w->flags + c->n_in;
-    *k = (struct gr_train_choice){.c = {.in = w->want,
-                                        .out = w->want + c->n_in,
-                                        .impl = "",
-                                        .place = -1},
-                                  .keep_in = flags,
-                                  .keep_out = flags + c->n_in,
-                                  .same = flags + c->n_in + c->n_out};
+    *k = (struct gr_train_choice){
+        .c = {.in = w->want, .out = w->want + c->n_in, .impl = "", .place = -1},
+        .keep_in = flags,
+        .keep_out = flags + c->n_in,
+        .same = flags + c->n_in + c->n_out};
     for (int i = 0; i < c->n_in; i++) {
         k->c.in[i] = c->konst[i] ? (struct gr_layout){GR_UNKNOWN, false} : c->layout[i];
         k->keep_in[i] = true;
@@ -374,8 +370,8 @@ static enum graft_status choose_plain(struct planner *w, const struct gr_case *c
     const struct gr_kernel *kernel = NULL;
     void *state = NULL;
     for (int i = 0; s == GRAFT_E_UNSUPPORTED && !w->t->options.reference && gr_kernel_table[i]; i++)
-        for (const char *const *op = gr_kernel_table[i]->ops;
-             s == GRAFT_E_UNSUPPORTED && *op; op++) {
+        for (const char *const *op = gr_kernel_table[i]->ops; s == GRAFT_E_UNSUPPORTED && *op;
+             op++) {
             struct graft_error why = {0};
             if (*c->node->domain || strcmp(*op, c->node->op_type))
                 continue;
@@ -396,8 +392,8 @@ static enum graft_status choose_plain(struct planner *w, const struct gr_case *c
     return s;
 }
 
-static enum graft_status choose_kernel(struct planner *w, const struct gr_train_case *tc,
-                                       bool diff, const struct gr_train_kernel **kernel,
+static enum graft_status choose_kernel(struct planner *w, const struct gr_train_case *tc, bool diff,
+                                       const struct gr_train_kernel **kernel,
                                        struct gr_train_choice *k, struct graft_error *err)
 {
     const struct gr_node *n = tc->c.node;
@@ -436,8 +432,8 @@ static enum graft_status get_stats(struct planner *w, int value, int *var, struc
         for (int k = 0; k < 2; k++)
             if ((k ? t->stats[i].var : t->stats[i].mean) == value) {
                 const float *at = t->running + t->stats[i].offset + (k ? t->stats[i].count : 0);
-                enum graft_status s = add_slot(w, SLOT_CONST, 0, t->stats[i].count * sizeof *at,
-                                               at, &slot, err);
+                enum graft_status s =
+                    add_slot(w, SLOT_CONST, 0, t->stats[i].count * sizeof *at, at, &slot, err);
                 struct gr_layout plain = {GR_F32, false};
                 return s ? s : add_var(w, value, slot, plain, false, var, err);
             }
@@ -686,7 +682,8 @@ static enum graft_status read_params(struct gr_trainer *t, const struct gr_graph
         const struct gr_value *v = &g->values[ids[i]];
         if (!gr_value_is_const(v) || v->data.dtype != GR_F32)
             return gr_error(err, GRAFT_E_ARG, "'%s' cannot be trained: it is %s, expected a %s",
-                            v->name, gr_value_is_const(v) ? gr_dtype_name(v->data.dtype) : "computed",
+                            v->name,
+                            gr_value_is_const(v) ? gr_dtype_name(v->data.dtype) : "computed",
                             "float32 constant");
         for (size_t k = 0; k < t->n_params; k++)
             known = known || t->params[k].value == ids[i];
@@ -814,8 +811,7 @@ static enum graft_status read_stats(struct planner *w, struct graft_error *err)
         return gr_error_nomem(err);
     for (size_t i = 0; i < t->n_stats; i++)
         for (int k = 0; k < 2; k++) {
-            const struct gr_tensor *v =
-                &g->values[k ? t->stats[i].var : t->stats[i].mean].data;
+            const struct gr_tensor *v = &g->values[k ? t->stats[i].var : t->stats[i].mean].data;
             float *to = t->running + t->stats[i].offset + (k ? t->stats[i].count : 0);
             for (size_t c = 0; c < t->stats[i].count; c++)
                 to[c] = (float)gr_load_f64(v->dtype, v->data, c);
@@ -914,8 +910,8 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
         int slot, var;
         s = add_slot(w, SLOT_CONST, 0, p->count * sizeof(float), t->master + p->offset, &slot, err);
         if (!s)
-            s = add_var(w, p->value, slot, (struct gr_layout){GR_F32, false},
-                        w->reached[p->value], &var, err);
+            s = add_var(w, p->value, slot, (struct gr_layout){GR_F32, false}, w->reached[p->value],
+                        &var, err);
         if (!s)
             t->vars[var].param = (int)i;
     }
@@ -974,8 +970,7 @@ static enum graft_status plan_all(struct planner *w, struct graft_error *err)
             continue;
         s = plan_item(w, &w->items[i], err);
         if (s)
-            gr_error_in(err, s, "%s",
-                        gr_node_print(g, w->items[i].node_id, text, sizeof text));
+            gr_error_in(err, s, "%s", gr_node_print(g, w->items[i].node_id, text, sizeof text));
     }
     if (!s && w->first_var[w->output] < 0)
         s = gr_error(err, GRAFT_E_ARG, "the output does not depend on an input");
@@ -1026,8 +1021,8 @@ enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int
     w.arrive = gr_alloc_zero(widest, sizeof *w.arrive);
     w.want = gr_alloc_zero(widest, sizeof *w.want);
     w.flags = gr_alloc_zero(4 * widest, sizeof *w.flags);
-    if (!t->inputs || !w.needed || !w.live || !w.reached || !w.n_uses || !w.items ||
-        !w.first_var || !w.types || !w.konst || !w.arrive || !w.want || !w.flags) {
+    if (!t->inputs || !w.needed || !w.live || !w.reached || !w.n_uses || !w.items || !w.first_var ||
+        !w.types || !w.konst || !w.arrive || !w.want || !w.flags) {
         s = gr_error_nomem(err);
     } else {
         for (size_t i = 0; i < n_values; i++)

@@ -72,7 +72,7 @@ struct gr_trainer {
     int most_args;
     size_t scratch_offset, work_size;
     char *block;
-    const void **args; /* in, out, dout, din of the step at hand */
+    const void **args;  /* in, out, dout, din of the step at hand */
     const void **given; /* inputs of the last forward */
     uint64_t step;
     bool trained; /* the last forward was for training */

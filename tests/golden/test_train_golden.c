@@ -1,5 +1,5 @@
-/* Does training compute what PyTorch computes? Ten losses, the first gradients and the statistics of
-   whole networks, batch-norm frozen and in training. */
+/* Does training compute what PyTorch computes? Ten losses, the first gradients and the statistics
+   of whole networks, batch-norm frozen and in training. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,8 +77,7 @@ static double loss_of(const float *logits, float *dlogits)
             sum += exp((double)l[i] - top);
         loss += (log(sum) + top - (double)l[y]) / BATCH;
         for (int i = 0; i < CLASSES; i++)
-            dlogits[n * CLASSES + i] =
-                (float)((exp((double)l[i] - top) / sum - (i == y)) / BATCH);
+            dlogits[n * CLASSES + i] = (float)((exp((double)l[i] - top) / sum - (i == y)) / BATCH);
     }
     return loss;
 }
@@ -175,8 +174,8 @@ static void networks(void **state)
         assert_int_equal(net.n_out, 4); /* two rates, two pictures */
         check(gr_zoo_build(&net.weights, &m, &err), &err, net.title);
         for (int bn_train = 0; bn_train < 2; bn_train++) {
-            double worst = train(&net, &m, bn_train, net.out[bn_train],
-                                 (int)net.out[2 + bn_train], f);
+            double worst =
+                train(&net, &m, bn_train, net.out[bn_train], (int)net.out[2 + bn_train], f);
             printf("%-20s %-8s losses off by %.1e\n", net.title, bn_train ? "training" : "frozen",
                    worst);
             if (!(worst <= 1e-4))

@@ -1,9 +1,11 @@
 """Writes train_golden.txt: what PyTorch computes in double when networks with weights made by the
 formula of zoo_golden.py are trained for ten steps, for test_train_golden.c.
 
-usage: train_golden.py
+usage: train_golden.py [--choose]
+--choose looks for the pictures again: minutes.
 """
 import os
+import sys
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ import torchvision.models as tv
 
 from zoo_golden import HERE, CifarResNet, make, numbers, uniform
 
+CHOOSE = "--choose" in sys.argv
 BATCH, STEPS, PICTURES = 4, 10, 24
 
 
@@ -55,7 +58,7 @@ def choose_picture(net, size):
     return best_k
 
 
-def train(net, size, bn_train, lr):
+def train(net, size, bn_train, lr, best):
     state = {k: make(k, tuple(v.shape)).double() if v.dim() else v
              for k, v in net.state_dict().items()}
     net.load_state_dict(state)
@@ -65,8 +68,9 @@ def train(net, size, bn_train, lr):
             m.p = 0.0
         if isinstance(m, nn.BatchNorm2d):
             m.weight.requires_grad = m.bias.requires_grad = bn_train
-    best = choose_picture(net, size)
-    net.load_state_dict(state)
+    if CHOOSE:
+        best = choose_picture(net, size)
+        net.load_state_dict(state)
     params = params_of(net, bn_train)
     sgd = torch.optim.SGD(params, lr=lr, momentum=0.9)
     x, y = picture(best, size), torch.arange(BATCH) * 3 % 10
@@ -89,12 +93,13 @@ def train(net, size, bn_train, lr):
 def main():
     torch.manual_seed(0)
     with open(os.path.join(HERE, "train_golden.txt"), "w") as f:
-        for title, net, size, lrs in (
-                ("ResNet-18", tv.resnet18(num_classes=10), (64, 48), (2e-6, 1e-4)),
-                ("MobileNetV2 1.0", tv.mobilenet_v2(num_classes=10), (64, 64), (2e-6, 1e-4)),
+        for title, net, size, lrs, pictures in (
+                ("ResNet-18", tv.resnet18(num_classes=10), (64, 48), (2e-6, 1e-4), (8, 19)),
+                ("MobileNetV2 1.0", tv.mobilenet_v2(num_classes=10), (64, 64), (2e-8, 5e-7),
+                 (17, 2)),
                 ("ShuffleNetV2 x0.5", tv.shufflenet_v2_x0_5(num_classes=10), (64, 64),
-                 (2e-6, 1e-4)),
-                ("CIFAR ResNet-20", CifarResNet(3), (32, 32), (1e-5, 1e-3))):
+                 (2e-8, 1e-7), (19, 11)),
+                ("CIFAR ResNet-20", CifarResNet(3), (32, 32), (1e-5, 1e-3), (0, 0))):
             net.double()
             f.write("net %dx%d %s\n" % (size[0], size[1], title))
             for name, m in net.named_modules():
@@ -103,7 +108,7 @@ def main():
                 elif isinstance(m, (nn.Conv2d, nn.Linear)):
                     shape = " ".join(map(str, m.weight.shape))
                     f.write("%s %s %s\n" % ("w" if m.bias is None else "wb", name, shape))
-            runs = [train(net, size, bn_train, lr) for bn_train, lr in zip((False, True), lrs)]
+            runs = [train(net, size, *how) for how in zip((False, True), lrs, pictures)]
             f.write("out %g %g %d %d\n" % (lrs + tuple(r[0] for r in runs)))
             for _, losses, grads, stats in runs:
                 for v in (losses, grads, stats):
