@@ -174,23 +174,6 @@ static enum graft_status place_const(struct planner *w, int value, struct gr_lay
     return add_var(w, value, slot, layout, false, var, err);
 }
 
-static enum graft_status plan_reorder(const struct gr_type *t, struct gr_layout from,
-                                      struct gr_layout to, void **state, size_t *scratch,
-                                      const char **impl, struct graft_error *err)
-{
-    const struct gr_tensor *none = NULL;
-    struct gr_layout in = from, out = to;
-    struct gr_case c = {.n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &from};
-    struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
-    enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
-    if (s)
-        return s;
-    *state = k.state;
-    *impl = k.impl;
-    *scratch = k.scratch_size > *scratch ? k.scratch_size : *scratch;
-    return GRAFT_OK;
-}
-
 /* A step that brings a var into another layout, and its gradient back. */
 static enum graft_status add_reorder(struct planner *w, int from, struct gr_layout to, int *var,
                                      struct graft_error *err)
@@ -202,9 +185,9 @@ static enum graft_status add_reorder(struct planner *w, int from, struct gr_layo
     size_t size, scratch = 0;
     const char *impl = "";
     int slot;
-    enum graft_status s = plan_reorder(type, v.layout, to, &there, &scratch, &impl, err);
+    enum graft_status s = train_plan_reorder(type, v.layout, to, &there, &scratch, &impl, err);
     if (!s && v.wants)
-        s = plan_reorder(type, to, v.layout, &back, &scratch, &impl, err);
+        s = train_plan_reorder(type, to, v.layout, &back, &scratch, &impl, err);
     if (s) {
         if (there)
             gr_kernel_reorder.unplan(there);

@@ -100,6 +100,9 @@ static inline bool train_is_bn(const struct gr_node *n)
 extern const struct gr_train_kernel train_reference;
 /* An inference kernel as one for training without gradients, or a reorder with its way back. Takes
    the states over, also on failure. */
+enum graft_status train_plan_reorder(const struct gr_type *t, struct gr_layout from,
+                                     struct gr_layout to, void **state, size_t *scratch,
+                                     const char **impl, struct graft_error *err);
 extern const struct gr_train_kernel train_wrap;
 enum graft_status train_wrap_new(const struct gr_kernel *kernel, void *forward, void *backward,
                                  void **state, struct graft_error *err);
