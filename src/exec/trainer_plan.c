@@ -240,16 +240,12 @@ static bool is_diff(const struct planner *w, const struct gr_node *n)
     return false;
 }
 
-static bool same_type(const struct planner *w, const struct gr_node *n)
-{
-    return type_of(w, n->in[0])->dtype == type_of(w, n->out[0])->dtype;
-}
-
 static bool is_view(const struct planner *w, const struct gr_node *n)
 {
     static const char *const views[] = {"Reshape",  "Flatten", "Squeeze", "Unsqueeze",
                                         "Identity", "Cast",    "Dropout"};
-    if (n->n_in < 1 || n->in[0] < 0 || n->out[0] < 0 || !same_type(w, n) || konst_of(w, n->in[0]))
+    if (n->n_in < 1 || n->in[0] < 0 || n->out[0] < 0 ||
+        type_of(w, n->in[0])->dtype != type_of(w, n->out[0])->dtype || konst_of(w, n->in[0]))
         return false;
     if (gr_node_is(n, "Dropout") && (is_diff(w, n) || (n->n_out > 1 && n->out[1] >= 0)))
         return false;
