@@ -209,3 +209,20 @@ static enum graft_status wrap_backward(void *state, const struct gr_train_pass *
 
 const struct gr_train_kernel train_wrap = {"wrap",       NULL,          NULL,
                                            wrap_forward, wrap_backward, wrap_unplan};
+
+enum graft_status train_plan_reorder(const struct gr_type *t, struct gr_layout from,
+                                     struct gr_layout to, void **state, size_t *scratch,
+                                     const char **impl, struct graft_error *err)
+{
+    const struct gr_tensor *none = NULL;
+    struct gr_layout in = from, out = to;
+    struct gr_case c = {.n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &from};
+    struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
+    enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
+    if (s)
+        return s;
+    *state = k.state;
+    *impl = k.impl;
+    *scratch = k.scratch_size > *scratch ? k.scratch_size : *scratch;
+    return GRAFT_OK;
+}
