@@ -23,7 +23,7 @@ static void *keep(struct teller *t, size_t n, size_t size)
 static double count_macs(const struct teller *t, const struct gr_node *n)
 {
     struct gr_type in[16] = {0};
-    if (!n->op || !n->op->macs || n->n_in > 16)
+    if (!n->op || !n->op->macs || n->n_in > 16 || n->out[0] < 0)
         return 0;
     for (int k = 0; k < n->n_in; k++)
         if (n->in[k] >= 0)
