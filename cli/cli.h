@@ -65,15 +65,17 @@ struct ui {
     bool bar_open;
 };
 
-/* Rows for --json, --quiet and --log, to be put into each command's table. */
-#define UI_OPTIONS(ui)                                                                             \
-    {OPT_GROUP, 0, "Output", NULL, NULL, NULL, 0, 0},                                              \
-        {OPT_FLAG, 0, "json", &(ui)->json, NULL, "one JSON document on standard output", 0, 0},    \
-        {OPT_FLAG, 'q', "quiet", &(ui)->quiet, NULL, "no notes and no progress", 0, 0},            \
+/* Rows for --quiet and --log, and with --json, to be put into each command's table. */
+#define LOG_OPTIONS(ui)                                                                            \
+    {OPT_FLAG, 'q', "quiet", &(ui)->quiet, NULL, "no notes and no progress", 0, 0},                \
     {                                                                                              \
         OPT_STRING, 0, "log", &(ui)->log, "FILE",                                                  \
             "append every note and progress step as a JSON line", 0, 0                             \
     }
+#define UI_OPTIONS(ui)                                                                             \
+    {OPT_GROUP, 0, "Output", NULL, NULL, NULL, 0, 0},                                              \
+        {OPT_FLAG, 0, "json", &(ui)->json, NULL, "one JSON document on standard output", 0, 0},    \
+        LOG_OPTIONS(ui)
 
 /* Rows for struct graft_data_options and struct graft_load_options. */
 #define DATA_OPTIONS(p)                                                                            \
@@ -141,7 +143,7 @@ struct ui_pre {
 
 void ui_pre_init(struct ui_pre *u);
 /* When any of the options was given: what the model says with these changes, in o->preprocess. */
-int ui_pre_apply(struct ui_pre *u, const char *model, struct graft_load_options *o);
+int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *model, struct graft_load_options *o);
 
 /* -1 or an exit status. The events hold `ui`. Ctrl-C from here on asks the job to stop. */
 int ui_open(struct ui *ui, struct graft_events *ev);

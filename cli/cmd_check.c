@@ -10,12 +10,12 @@ int cmd_check(const struct command *c, int argc, char **argv)
     int n;
     graft_data_options_init(&o);
     const struct opt opts[] = {
-        {OPT_INT, 'j', "workers", &o.workers, "N", "reading threads (default: one per core)", 0,
+        {OPT_INT, 'j', "workers", &o.workers, "N", "decoding threads (default: one per core)", 0,
          256},
         {OPT_REAL, 0, "val", &o.val, "F", "as for 'graft train' (default 0.1)", 0, 0.9},
         {OPT_REAL, 0, "test", &o.test, "F", "as for 'graft train' (default 0.1)", 0, 0.9},
         {OPT_SEED, 0, "seed", &o.seed, "N", "as for 'graft train' (default 0)", 0, 0},
-        {OPT_FLAG, 'q', "quiet", &ui.quiet, NULL, "only what must be mended", 0, 0},
+        {OPT_FLAG, 'q', "quiet", &ui.quiet, NULL, "only warnings and what must be mended", 0, 0},
         {OPT_STRING, 0, "log", &ui.log, "FILE", "append every finding as a JSON line", 0, 0},
         {0},
     };

@@ -34,7 +34,7 @@ int cmd_eval(const struct command *c, int argc, char **argv)
     o.data = argv[1];
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
-    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&pre, o.model, &o.load)) >= 0)
+    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&ui, &pre, o.model, &o.load)) >= 0)
         goto out;
     enum graft_status s = graft_eval(&o, &ev, &r, &err);
     if (r)

@@ -18,7 +18,8 @@ int cmd_features(const struct command *c, int argc, char **argv)
          "features to use instead of the old head's input; 'graft inspect' lists them", 0, 0},
         DATA_OPTIONS(&o.pictures),
         PRE_OPTIONS(&pre, &o.load.labels),
-        UI_OPTIONS(&ui),
+        {OPT_GROUP, 0, "Output", NULL, NULL, NULL, 0, 0},
+        LOG_OPTIONS(&ui),
         {0},
     };
     int code = opt_parse(c, opts, argc, argv, &n);
@@ -31,7 +32,7 @@ int cmd_features(const struct command *c, int argc, char **argv)
     o.data = argv[0];
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
-    if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&pre, o.from, &o.load)) < 0)
+    if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&ui, &pre, o.from, &o.load)) < 0)
         code = graft_features(&o, &ev, &err) ? ui_fail(&ui, &err) : EXIT_OK;
     ui_close(&ui);
     return code;

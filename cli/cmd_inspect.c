@@ -201,7 +201,7 @@ int cmd_inspect(const struct command *c, int argc, char **argv)
         fprintf(stderr, "usage: graft %s %s\n", c->name, c->args);
         return EXIT_USAGE;
     }
-    if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&pre, argv[0], &o)) < 0) {
+    if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&ui, &pre, argv[0], &o)) < 0) {
         if (graft_model_load(argv[0], &o, &m, &err) || graft_model_inspect(m, &info, &err)) {
             code = ui_fail(&ui, &err);
         } else {

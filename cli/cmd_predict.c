@@ -105,7 +105,7 @@ int cmd_predict(const struct command *c, int argc, char **argv)
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
     struct printer p = {&ui, top, true, NULL};
-    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&pre, o.model, &o.load)) >= 0)
+    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&ui, &pre, o.model, &o.load)) >= 0)
         goto out;
     if (ui.json)
         fputs("[", stdout);

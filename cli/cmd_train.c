@@ -114,11 +114,11 @@ int cmd_train(const struct command *c, int argc, char **argv)
     o.class_weights = weights ? "balanced" : "none";
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
-    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&pre, o.from, &o.load)) >= 0)
+    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&ui, &pre, o.from, &o.load)) >= 0)
         goto out;
     enum graft_status s = graft_train(&o, &ev, &r, &err);
     if (r && ui.json) {
-        puts(r->json);
+        fputs(r->json, stdout);
     } else if (r) {
         fputs(r->table, stdout);
         if (r->verdict)

@@ -243,20 +243,26 @@ static bool read_planes(const char *text, double out[3])
     return n != 2;
 }
 
-int ui_pre_apply(struct ui_pre *u, const char *path, struct graft_load_options *o)
+static void swap(double *a, double *b)
+{
+    double t = *a;
+    *a = *b;
+    *b = t;
+}
+
+int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *path, struct graft_load_options *o)
 {
     static const enum graft_filter filters[] = {GRAFT_NEAREST, GRAFT_BILINEAR, GRAFT_BICUBIC,
                                                 GRAFT_LANCZOS, GRAFT_BOX};
     struct graft_model *m = NULL;
     struct graft_error err;
     const struct graft_model_info *info;
-    struct ui quiet = {0};
     if (!u->img_size && !u->resize_to && !u->mean && !u->std && u->channels < 0 && u->resize < 0 &&
         u->filter < 0)
         return -1;
     if (graft_model_load(path, NULL, &m, &err) || graft_model_inspect(m, &info, &err)) {
         graft_model_free(m);
-        return ui_fail(&quiet, &err);
+        return ui_fail(ui, &err);
     }
     u->pre = info->preprocess;
     graft_model_free(m);
@@ -266,8 +272,14 @@ int ui_pre_apply(struct ui_pre *u, const char *path, struct graft_load_options *
     }
     if (u->resize_to)
         u->pre.resize_to = u->resize_to;
+    enum graft_channels was = u->pre.channels;
     if (u->channels >= 0)
         u->pre.channels = (enum graft_channels)u->channels;
+    if ((was == GRAFT_RGB && u->pre.channels == GRAFT_BGR) ||
+        (was == GRAFT_BGR && u->pre.channels == GRAFT_RGB)) { /* the model's numbers go along */
+        swap(&u->pre.mean[0], &u->pre.mean[2]);
+        swap(&u->pre.std[0], &u->pre.std[2]);
+    }
     if (u->resize >= 0)
         u->pre.resize = (enum graft_resize)u->resize;
     if (u->filter >= 0)

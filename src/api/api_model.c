@@ -1,5 +1,6 @@
 /* How do callers load, look at and save models? */
 #include "base/mem.h"
+#include "formats/meta.h"
 #include "formats/onnx.h"
 #include "formats/safetensors.h"
 #include "job/job.h"
@@ -32,11 +33,13 @@ enum graft_status graft_model_load(const char *path, const struct graft_load_opt
     if (!m)
         return gr_error_nomem(err);
     enum graft_status s = gr_job_open_model(path, options, &m->m, err);
-    if (s)
+    if (s) {
         gr_free(m);
-    else
-        *model = m;
-    return s;
+        return s;
+    }
+    m->overridden = options && (options->labels || options->preprocess);
+    *model = m;
+    return GRAFT_OK;
 }
 
 void graft_model_free(struct graft_model *model)
@@ -71,12 +74,43 @@ static enum graft_status save_safetensors(const struct gr_model *m, const char *
     return s;
 }
 
+/* The labels and the preprocessing go into the file, also those that were recognised by the weights
+   or given at loading; a file that graft wrote keeps everything else that it says. */
+static enum graft_status save_onnx(const struct graft_model *model, const char *path,
+                                   struct graft_error *err)
+{
+    const struct gr_model *m = &model->m;
+    bool said = gr_model_get_prop(m, "graft.version") && !model->overridden;
+    if (said || (!m->n_labels && !m->has_pre))
+        return gr_onnx_write(m, path, err);
+    struct gr_model out = *m; /* borrows all but the properties */
+    const struct gr_meta_extra nothing = {0};
+    enum graft_status s = GRAFT_OK;
+    out.props = NULL;
+    out.n_props = 0;
+    for (size_t i = 0; !s && i < m->n_props; i++)
+        s = gr_model_set_prop(&out, m->props[i].key, m->props[i].value, err);
+    if (!s)
+        s = gr_meta_write(&out, &nothing, err);
+    for (size_t i = 0; !s && i < m->n_props; i++)
+        if (!strncmp(m->props[i].key, "graft.", 6) && !gr_model_get_prop(&out, m->props[i].key))
+            s = gr_model_set_prop(&out, m->props[i].key, m->props[i].value, err);
+    if (!s)
+        s = gr_onnx_write(&out, path, err);
+    for (size_t i = 0; i < out.n_props; i++) {
+        gr_free(out.props[i].key);
+        gr_free(out.props[i].value);
+    }
+    gr_free(out.props);
+    return s;
+}
+
 enum graft_status graft_model_save(const struct graft_model *model, const char *path,
                                    struct graft_error *err)
 {
     const char *dot = strrchr(path, '.');
     if (dot && !strcmp(dot, ".onnx"))
-        return gr_onnx_write(&model->m, path, err);
+        return save_onnx(model, path, err);
     if (dot && !strcmp(dot, ".safetensors"))
         return save_safetensors(&model->m, path, err);
     return gr_error(err, GRAFT_E_ARG, "%s: the name must end in .onnx or .safetensors", path);

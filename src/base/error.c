@@ -4,6 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A message is one line, whatever the names in it. */
+static void one_line(char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            *s = '?';
+}
+
 enum graft_status gr_error(struct graft_error *err, enum graft_status status, const char *fmt, ...)
 {
     if (err) {
@@ -12,6 +20,7 @@ enum graft_status gr_error(struct graft_error *err, enum graft_status status, co
         va_start(ap, fmt);
         vsnprintf(err->message, sizeof err->message, fmt, ap);
         va_end(ap);
+        one_line(err->message);
     }
     return status;
 }
@@ -28,6 +37,7 @@ enum graft_status gr_error_in(struct graft_error *err, enum graft_status status,
         va_end(ap);
         if (n >= 0 && (size_t)n < sizeof err->message)
             snprintf(err->message + n, sizeof err->message - (size_t)n, ": %s", fact);
+        one_line(err->message);
     }
     return status;
 }

@@ -105,19 +105,24 @@ enum graft_status gr_outfile_open(struct gr_outfile *o, const char *path, struct
     enum graft_status s;
     memset(o, 0, sizeof *o);
     o->path = gr_strdup(path);
-    o->tmp = gr_sprintf("%s.XXXXXX", path);
-    if (!o->path || !o->tmp) {
-        s = gr_error_nomem(err);
-        goto fail;
+    int fd = -1;
+    /* not mkstemp: its files are 0600, and asking for the umask changes it under other threads */
+    for (unsigned i = 0; fd < 0 && i < 1000; i++) {
+        gr_free(o->tmp);
+        o->tmp = gr_sprintf("%s.%ld-%u.tmp", path, (long)getpid(), i);
+        if (!o->path || !o->tmp) {
+            s = gr_error_nomem(err);
+            goto fail;
+        }
+        fd = open(o->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
+            break;
     }
-    int fd = mkostemp(o->tmp, O_CLOEXEC);
     if (fd < 0) {
         s = gr_error_errno(err, path, "cannot create");
         goto fail;
     }
-    mode_t mask = umask(0);
-    umask(mask);
-    if (fchmod(fd, 0666 & ~mask) || !(o->f = fdopen(fd, "wb"))) {
+    if (!(o->f = fdopen(fd, "wb"))) {
         s = gr_error_errno(err, path, "cannot create");
         close(fd);
         unlink(o->tmp);
@@ -134,7 +139,10 @@ fail:
 enum graft_status gr_outfile_commit(struct gr_outfile *o, struct graft_error *err)
 {
     enum graft_status s = GRAFT_OK;
-    if (ferror(o->f) || fflush(o->f) || fsync(fileno(o->f))) {
+    if (fflush(o->f) || fsync(fileno(o->f))) {
+        s = gr_error_errno(err, o->path, "cannot write");
+    } else if (ferror(o->f)) { /* an earlier write failed; errno is long gone */
+        errno = EIO;
         s = gr_error_errno(err, o->path, "cannot write");
     } else if (rename(o->tmp, o->path)) {
         s = gr_error_errno(err, o->path, "cannot rename into place");

@@ -88,7 +88,7 @@ void gr_free(void *p)
 void *gr_alloc_aligned(size_t size, bool zero)
 {
     void *p = NULL;
-    if (size > SIZE_MAX - 64 || must_fail())
+    if (size > SIZE_MAX - 127 || must_fail())
         return NULL;
     /* one spare vector, so that kernels may read past the end of a row */
     size_t padded = (size + 127) & ~(size_t)63;

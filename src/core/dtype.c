@@ -189,11 +189,17 @@ void gr_store_f64(enum gr_dtype t, void *data, size_t i, double v)
     case GR_I32:
         STORE(int32_t, clamp(v, INT32_MIN, INT32_MAX));
         break;
-    case GR_I64: /* 2^63 itself does not fit */
-        STORE(int64_t, v >= 0x1p63 ? INT64_MAX : v != v ? 0 : v < -0x1p63 ? INT64_MIN : v);
+    case GR_I64: /* not in one expression: INT64_MAX as a double is 2^63, which does not fit back */
+        if (v >= 0x1p63)
+            STORE(int64_t, INT64_MAX);
+        else
+            STORE(int64_t, clamp(v, -0x1p63, 0x1p63));
         break;
     case GR_U64:
-        STORE(uint64_t, v >= 0x1p64 ? UINT64_MAX : clamp(v, 0, 0x1p64));
+        if (v >= 0x1p64)
+            STORE(uint64_t, UINT64_MAX);
+        else
+            STORE(uint64_t, clamp(v, 0, 0x1p64));
         break;
     default:
         break;

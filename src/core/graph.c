@@ -69,7 +69,7 @@ enum graft_status gr_graph_copy(const struct gr_graph *g, struct gr_graph **out,
             s = gr_node_add_attr(c, id, &n->attrs[k], err);
     }
     for (size_t i = 0; !s && i < g->n_outputs; i++)
-        s = gr_graph_add_output(c, g->outputs[i], &g->values[g->outputs[i]].type, err);
+        s = gr_graph_add_output(c, g->outputs[i], NULL, err); /* its type was copied above */
     if (!s)
         s = gr_graph_bind(c, err);
     if (s)
@@ -207,6 +207,13 @@ enum graft_status gr_graph_set_const(struct gr_graph *g, int value, const struct
     return GRAFT_OK;
 }
 
+static void forget_producer(struct gr_graph *g, int n, const int *values)
+{
+    for (int i = 0; i < n; i++)
+        if (values[i] >= 0)
+            g->values[values[i]].producer = -1;
+}
+
 enum graft_status gr_graph_add_node(struct gr_graph *g, const char *op_type, const char *domain,
                                     const char *name, int n_in, const int *in, int n_out,
                                     const int *out, int *id, struct graft_error *err)
@@ -218,9 +225,11 @@ enum graft_status gr_graph_add_node(struct gr_graph *g, const char *op_type, con
         if (out[i] < 0)
             continue;
         struct gr_value *v = &g->values[out[i]];
-        if (v->producer >= 0 || gr_value_is_const(v) || is_listed(g->inputs, g->n_inputs, out[i]))
+        if (v->producer >= 0 || gr_value_is_const(v) || is_listed(g->inputs, g->n_inputs, out[i])) {
+            forget_producer(g, i, out);
             return gr_error(err, GRAFT_E_FORMAT, "'%s' is produced a second time by %s '%s'",
                             v->name, op_type, name);
+        }
         v->producer = (int)g->n_nodes;
     }
     struct gr_node n = {.n_in = n_in, .n_out = n_out};
@@ -231,9 +240,7 @@ enum graft_status gr_graph_add_node(struct gr_graph *g, const char *op_type, con
     n.out = gr_arena_copy(&g->arena, out, (size_t)n_out * sizeof *out);
     if (!n.op_type || !n.domain || !n.name || !n.in || !n.out ||
         !GR_GROW(g->nodes, g->n_nodes, g->cap_nodes)) {
-        for (int i = 0; i < n_out; i++)
-            if (out[i] >= 0)
-                g->values[out[i]].producer = -1;
+        forget_producer(g, n_out, out);
         return gr_error_nomem(err);
     }
     *id = (int)g->n_nodes;

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "core/op.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 void gr_inferred_clear(struct gr_inferred *r)
@@ -71,37 +72,78 @@ enum graft_status gr_op_run_ref(const struct gr_node *node, int n_in,
     return s;
 }
 
-/* All unsupported operators at once: "If (2 nodes, first 'loop'), NonZero (1 node)". */
-static enum graft_status list_unsupported(const struct gr_graph *g, const unsigned char *needed,
-                                          struct graft_error *err)
+enum graft_status gr_graph_unsupported(const struct gr_graph *g, const unsigned char *needed,
+                                       struct gr_arena *arena, size_t *n, const char *const **list,
+                                       struct graft_error *err)
 {
-    struct gr_buf b;
-    int kinds = 0;
-    gr_buf_init(&b, 800);
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const struct gr_node *n = &g->nodes[i];
-        size_t count = 0, first = i;
-        for (size_t k = 0; !n->op && needed[i] && k < g->n_nodes; k++) {
-            const struct gr_node *m = &g->nodes[k];
-            if (needed[k] && !m->op && !strcmp(m->op_type, n->op_type) &&
-                !strcmp(m->domain, n->domain)) {
-                first = k < first ? k : first;
-                count++;
-            }
+    struct kind {
+        const char *name;
+        size_t first, count;
+    } *kinds = NULL;
+    struct gr_names ids = {0};
+    const char **texts = NULL;
+    size_t n_kinds = 0, cap = 0;
+    bool ok = true;
+    for (size_t i = 0; ok && i < g->n_nodes; i++) {
+        const struct gr_node *node = &g->nodes[i];
+        if (node->op || (needed && !needed[i]))
+            continue;
+        size_t size = strlen(node->domain) + strlen(node->op_type) + 3;
+        char *name = gr_alloc(size);
+        if (!(ok = name != NULL))
+            break;
+        snprintf(name, size, "%s%s%s", node->domain, *node->domain ? "::" : "", node->op_type);
+        int64_t id = gr_names_find(&ids, name);
+        if (id < 0) {
+            const char *kept = gr_arena_strdup(arena, name);
+            ok = kept && GR_GROW(kinds, n_kinds, cap) &&
+                 gr_names_set(&ids, kept, id = (int64_t)n_kinds);
+            if (ok)
+                kinds[n_kinds++] = (struct kind){kept, i, 0};
         }
-        if (count && first == i) {
-            gr_buf_printf(&b, "%s%s%s%s (%zu node%s, first '%s')", kinds++ ? ", " : "", n->domain,
-                          *n->domain ? "::" : "", n->op_type, count, count > 1 ? "s" : "", n->name);
-        }
+        if (ok)
+            kinds[id].count++;
+        gr_free(name);
     }
-    enum graft_status s = GRAFT_OK;
-    if (kinds) {
-        char *text = b.failed ? NULL : gr_buf_take(&b);
-        s = gr_error(err, GRAFT_E_UNSUPPORTED, "%d unsupported operator%s: %s", kinds,
-                     kinds > 1 ? "s" : "", text ? text : "too many to list");
+    if (ok)
+        ok = (texts = gr_arena_alloc(arena, n_kinds * sizeof *texts)) != NULL;
+    for (size_t k = 0; ok && k < n_kinds; k++) {
+        const char *first = g->nodes[kinds[k].first].name;
+        size_t size = strlen(kinds[k].name) + strlen(first) + 64;
+        char *text = gr_arena_alloc(arena, size);
+        if (text)
+            snprintf(text, size, "%s (%zu node%s, first '%s')", kinds[k].name, kinds[k].count,
+                     kinds[k].count > 1 ? "s" : "", first);
+        ok = (texts[k] = text) != NULL;
+    }
+    gr_names_clear(&ids);
+    gr_free(kinds);
+    if (!ok)
+        return gr_error_nomem(err);
+    *list = texts;
+    *n = n_kinds;
+    return GRAFT_OK;
+}
+
+/* "2 unsupported operators: If (2 nodes, first 'loop'), NonZero (1 node, first 'mask')" */
+static enum graft_status refuse_unsupported(const struct gr_graph *g, const unsigned char *needed,
+                                            struct graft_error *err)
+{
+    struct gr_arena arena = {0};
+    const char *const *list = NULL;
+    size_t n = 0;
+    enum graft_status s = gr_graph_unsupported(g, needed, &arena, &n, &list, err);
+    if (!s && n) {
+        struct gr_buf b;
+        gr_buf_init(&b, 800);
+        for (size_t i = 0; i < n; i++)
+            gr_buf_printf(&b, "%s%s", i ? ", " : "", list[i]);
+        char *text = gr_buf_take(&b);
+        s = gr_error(err, GRAFT_E_UNSUPPORTED, "%zu unsupported operator%s: %s", n,
+                     n > 1 ? "s" : "", text ? text : "too many to list");
         gr_free(text);
     }
-    gr_buf_clear(&b);
+    gr_arena_clear(&arena);
     return s;
 }
 
@@ -242,7 +284,7 @@ enum graft_status gr_graph_infer(const struct gr_graph *g, const struct gr_type 
         gr_graph_needed(g, n_upto, upto, needed);
     else
         memset(needed, 1, g->n_nodes);
-    s = list_unsupported(g, needed, err);
+    s = refuse_unsupported(g, needed, err);
     for (size_t i = 0; !s && i < g->n_values; i++)
         if (gr_value_is_const(&g->values[i])) {
             r.type[i] = (struct gr_type){g->values[i].data.dtype, g->values[i].data.shape};

@@ -28,4 +28,10 @@ enum graft_status gr_op_run_ref(const struct gr_node *node, int n_in,
 /* Marks (1) the nodes that `n` values depend on. needed has g->n_nodes entries. */
 void gr_graph_needed(const struct gr_graph *g, size_t n, const int *values, unsigned char *needed);
 
+/* Each kind of unsupported operator once, "NonZero (2 nodes, first 'mask')", in the order of the
+   graph; everything in `arena`. `needed`: as above, or NULL: all nodes. */
+enum graft_status gr_graph_unsupported(const struct gr_graph *g, const unsigned char *needed,
+                                       struct gr_arena *arena, size_t *n, const char *const **list,
+                                       struct graft_error *err);
+
 #endif

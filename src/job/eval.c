@@ -1,5 +1,6 @@
 /* How good is a model on labelled pictures? */
 #include "base/events.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "eval/report.h"
 #include "job/result.h"
@@ -152,6 +153,8 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
     if (!s)
         s = gr_pictures_open_any(o->data, ev, &e->pics, err);
     if (!s)
+        s = gr_pictures_stop(&e->pics, &o->pictures, err);
+    if (!s)
         s = match_classes(e, err);
     if (!s)
         s = choose_splits(o, &e->pics.ds, &mask, &split, err);
@@ -172,9 +175,9 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
         .class_names = (const char *const *)e->labels,
         .n_classes = (size_t)e->n_labels,
         .n_test = e->n,
-        .n_unreadable = (size_t)e->pics.n_bad,
+        .n_unreadable = (size_t)e->pics.n_bad + e->pics.ds.n_bad,
         .evaluated_on = split,
-        .source_name = o->model,
+        .source_name = gr_path_base(o->model),
         .source_licence = e->model.licence,
         .source_arch = e->model.arch,
         .preprocess = gr_job_print_preprocess(&e->model.pre, text, sizeof text),
@@ -202,6 +205,8 @@ enum graft_status graft_eval(const struct graft_eval_options *o, const struct gr
     if (!o->data || !o->model)
         return gr_error(err, GRAFT_E_ARG, "data and model must be given");
     enum graft_status s = gr_job_gate(o->require, NULL, err);
+    if (!s)
+        s = gr_data_options_check(&o->pictures, err);
     if (!s)
         s = run(o, ev, &e, result, err);
     evaluation_clear(&e);

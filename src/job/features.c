@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
-#include "job/pictures.h"
+#include "job/result.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -116,11 +116,17 @@ enum graft_status graft_features(const struct graft_features_options *o,
         (strcmp(ending, ".npy") && strcmp(ending, ".csv") && strcmp(ending, ".safetensors")))
         return gr_error(err, GRAFT_E_ARG, "%s: the name must end in .npy, .safetensors or .csv",
                         o->out);
-    enum graft_status s = gr_job_open_model(o->from, &o->load, &m, err);
+    enum graft_status s = gr_data_options_check(&o->pictures, err);
+    if (!s)
+        s = gr_job_check_out(o->out, err);
+    if (!s)
+        s = gr_job_open_model(o->from, &o->load, &m, err);
     if (!s)
         s = gr_network_features(&m, o->cut, o->pictures.batch, o->pictures.precision, &net, err);
     if (!s)
         s = gr_pictures_open_any(o->data, ev, &p, err);
+    if (!s)
+        s = gr_pictures_stop(&p, &o->pictures, err);
     if (!s)
         s = gr_network_settle(&net, &m, &p, &o->pictures, ev, err);
     if (!s)

@@ -23,7 +23,7 @@ static void *keep(struct teller *t, size_t n, size_t size)
 static double count_macs(const struct teller *t, const struct gr_node *n)
 {
     struct gr_type in[16] = {0};
-    if (!n->op || !n->op->macs || n->n_in > 16)
+    if (!n->op || !n->op->macs || n->n_in > 16 || n->out[0] < 0)
         return 0;
     for (int k = 0; k < n->n_in; k++)
         if (n->in[k] >= 0)
@@ -101,33 +101,6 @@ static enum graft_status tell_structure(struct teller *t, struct graft_error *er
     return s;
 }
 
-static void tell_unsupported(struct teller *t)
-{
-    const struct gr_graph *g = t->model->m.graph;
-    struct graft_model_info *info = &t->model->info;
-    const char **list = keep(t, g->n_nodes, sizeof *list);
-    for (size_t i = 0; !t->no_memory && i < g->n_nodes; i++) {
-        const struct gr_node *n = &g->nodes[i];
-        int count = 0;
-        bool first = !n->op;
-        for (size_t k = 0; !n->op && k < g->n_nodes; k++)
-            if (!g->nodes[k].op && !strcmp(g->nodes[k].op_type, n->op_type) &&
-                !strcmp(g->nodes[k].domain, n->domain)) {
-                count++;
-                first = first && k >= i;
-            }
-        if (!first)
-            continue;
-        size_t size = strlen(n->op_type) + strlen(n->domain) + strlen(n->name) + 64;
-        char *text = keep(t, size, 1);
-        if (text)
-            snprintf(text, size, "%s%s%s (%d node%s, first '%s')", n->domain,
-                     *n->domain ? "::" : "", n->op_type, count, count > 1 ? "s" : "", n->name);
-        list[info->n_unsupported++] = text;
-    }
-    info->unsupported = list;
-}
-
 /* One more note, after those of the model. */
 static void tell_problem(struct teller *t, const char *text)
 {
@@ -176,8 +149,11 @@ enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *
         info->input_rank = g->values[g->inputs[0]].type.shape.rank;
         memcpy(info->input_shape, g->values[g->inputs[0]].type.shape.dim, sizeof info->input_shape);
     }
-    tell_unsupported(&t);
-    if (!s && !info->n_unsupported) {
+    size_t n_unsupported = 0;
+    if (!s)
+        s = gr_graph_unsupported(g, NULL, &model->arena, &n_unsupported, &info->unsupported, err);
+    info->n_unsupported = (int)n_unsupported;
+    if (!s && !n_unsupported) {
         struct graft_error problem;
         if (tell_structure(&t, &problem)) /* the rest is worth showing all the same */
             tell_problem(&t, problem.message);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { MAX_WIDTH = 1 << 24 }; /* of a vector of features or classes */
+
 void gr_network_clear(struct gr_network *net)
 {
     gr_plan_free(net->plan);
@@ -69,6 +71,9 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
                         "the network gives %s %s, expected float32 numbers for each picture",
                         gr_dtype_name(y->dtype), gr_shape_print(&y->shape, text));
     net->width = gr_shape_count_range(&y->shape, 1, y->shape.rank);
+    if (net->width < 1 || net->width > MAX_WIDTH)
+        return gr_error(err, GRAFT_E_LIMIT, "the network gives %lld numbers, expected 1 to %d",
+                        (long long)net->width, MAX_WIDTH);
     net->pre = m->pre;
     return GRAFT_OK;
 }
@@ -127,8 +132,9 @@ static enum graft_status free_batch(const struct gr_model *m, struct gr_network 
 static enum graft_status find_cuts(const struct gr_graph *g, const char *names, int *ids, size_t *n,
                                    size_t max, struct graft_error *err)
 {
+    bool one = gr_graph_find_value(g, names) >= 0; /* its own name may have commas */
     for (*n = 0; names;) {
-        const char *end = strchr(names, ',');
+        const char *end = one ? NULL : strchr(names, ',');
         size_t len = end ? (size_t)(end - names) : strlen(names);
         char *name = gr_strndup(names, len);
         if (!name)
@@ -225,6 +231,8 @@ static bool ends_in_softmax(const struct gr_graph *g, int value)
 {
     while (g->values[value].producer >= 0) {
         const struct gr_node *n = &g->nodes[g->values[value].producer];
+        if (*n->domain || n->n_in < 1 || n->in[0] < 0)
+            return false;
         if (!strcmp(n->op_type, "Softmax") || !strcmp(n->op_type, "Sigmoid"))
             return true;
         if (strcmp(n->op_type, "Flatten") && strcmp(n->op_type, "Reshape") &&
@@ -243,6 +251,8 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
     net->batch = batch;
     net->name = m->path;
     enum graft_status s = check_input(m, net, err);
+    if (!s && !m->graph->n_outputs)
+        s = gr_error(err, GRAFT_E_FORMAT, "the network has no output");
     if (!s)
         s = gr_graph_copy(m->graph, &net->graph, err);
     if (!s) {

@@ -6,6 +6,19 @@
 #include "data/loader.h"
 #include <string.h>
 
+enum graft_status gr_data_options_check(const struct graft_data_options *o, struct graft_error *err)
+{
+    if (o->batch < 1 || o->batch > 65536)
+        return gr_error(err, GRAFT_E_ARG, "the batch is %d, expected 1 to 65536", o->batch);
+    if (o->workers < 0)
+        return gr_error(err, GRAFT_E_ARG, "%d workers", o->workers);
+    if (o->max_pixels < 1)
+        return gr_error(err, GRAFT_E_ARG, "max_pixels is %lld", (long long)o->max_pixels);
+    if ((unsigned)o->precision > GRAFT_PRECISION_BF16)
+        return gr_error(err, GRAFT_E_ARG, "unknown precision %d", (int)o->precision);
+    return GRAFT_OK;
+}
+
 enum graft_status gr_pictures_open_any(const char *path, const struct graft_events *ev,
                                        struct gr_pictures *p, struct graft_error *err)
 {
@@ -41,9 +54,15 @@ enum graft_status gr_pictures_open(const char *path, const struct graft_data_opt
     gr_note(ev, path, "%zu classes, %zu pictures (%zu train, %zu val, %zu test%s)", ds->n_classes,
             ds->n, n[GR_SPLIT_TRAIN], n[GR_SPLIT_VAL], n[GR_SPLIT_TEST],
             ds->splits_given ? "; as the data say" : "; cut by --seed, --val and --test");
-    if (ds->n_bad && o->stop_on_bad)
-        return gr_error(err, GRAFT_E_FORMAT, "%s: %s", ds->bad[0].path, ds->bad[0].why);
-    return GRAFT_OK;
+    return gr_pictures_stop(p, o, err);
+}
+
+enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct graft_data_options *o,
+                                   struct graft_error *err)
+{
+    if (!o->stop_on_bad || !p->ds.n_bad)
+        return GRAFT_OK;
+    return gr_error(err, GRAFT_E_FORMAT, "%s: %s", p->ds.bad[0].path, p->ds.bad[0].why);
 }
 
 enum graft_status gr_pictures_subset(const struct gr_pictures *p, unsigned splits,
@@ -74,9 +93,13 @@ enum graft_status gr_pictures_check(const struct gr_pictures *p, const struct gr
         facts = gr_alloc_zero(p->ds.n, sizeof *facts);
         if (!facts)
             return gr_error_nomem(err);
-        for (size_t i = 0; i < p->ds.n; i++)
-            facts[i] = (struct gr_file_fact){true, p->hash[i], p->ok[i] ? GRAFT_OK : GRAFT_E_FORMAT,
-                                             p->problem[i]};
+        for (size_t i = 0; i < p->ds.n; i++) {
+            bool known = p->ok[i] || p->hash[i].lo || p->hash[i].hi; /* its bytes could be read */
+            const char *why = p->problem[i]; /* "path: why"; the check says the path itself */
+            facts[i] =
+                (struct gr_file_fact){known, p->hash[i], p->ok[i] ? GRAFT_OK : GRAFT_E_FORMAT,
+                                      why ? why + strlen(p->ds.examples[i].path) + 2 : NULL};
+        }
     }
     enum graft_status s = gr_dataset_check(&p->ds, facts, findings, err);
     for (size_t i = 0; !s && i < findings->n; i++) {
@@ -270,7 +293,7 @@ static enum graft_status loop(struct feature_run *r, const struct graft_data_opt
             break;
         for (size_t i = 0; !s && i < b->n; i++) {
             s = take_item(r, &b->items[i], b, err);
-            if (!s && b->items[i].status && o->stop_on_bad)
+            if (!s && o->stop_on_bad && !r->p->ok[b->items[i].index]) /* cached failures too */
                 s = gr_error(err, GRAFT_E_FORMAT, "%s", r->p->problem[b->items[i].index]);
         }
         done += (int64_t)b->n;

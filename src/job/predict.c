@@ -107,7 +107,9 @@ enum graft_status graft_predict(const struct graft_predict_options *o, graft_pre
     t.quiet.note = NULL;
     if (!o->model || o->n_paths < 1)
         return gr_error(err, GRAFT_E_ARG, "a model and at least one picture must be given");
-    enum graft_status s = run(&t, err);
+    enum graft_status s = gr_data_options_check(&o->pictures, err);
+    if (!s)
+        s = run(&t, err);
     for (int i = 0; i < t.n_labels; i++)
         gr_free(t.labels[i]);
     gr_free(t.labels);

@@ -112,3 +112,17 @@ enum graft_status gr_job_gate(const char *require, const struct gr_metrics *m,
                         require);
     return GRAFT_OK;
 }
+
+enum graft_status gr_job_check_out(const char *out, struct graft_error *err)
+{
+    char *dir = gr_path_dir(out);
+    enum graft_status s = GRAFT_OK;
+    if (!dir)
+        s = gr_error_nomem(err);
+    else if (!gr_is_dir(dir))
+        s = gr_error(err, GRAFT_E_IO, "%s: there is no folder '%s'", out, dir);
+    else if (gr_is_dir(out))
+        s = gr_error(err, GRAFT_E_IO, "%s: is a folder", out);
+    gr_free(dir);
+    return s;
+}

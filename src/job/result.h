@@ -13,6 +13,9 @@ enum graft_status gr_result_new(const struct gr_report *r, const char *out, cons
 enum graft_status gr_job_gate(const char *require, const struct gr_metrics *m,
                               struct graft_error *err);
 
+/* The folder that `out` goes to must be there before hours of work begin. */
+enum graft_status gr_job_check_out(const char *out, struct graft_error *err);
+
 /* ---- lineage.c ---- */
 /* check.txt: what the data check found. */
 enum graft_status gr_findings_write(const struct gr_findings *findings, const char *dir,

@@ -204,7 +204,11 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
         t->how.lambda = o->l2 > 0 ? o->l2 : DBL_MIN; /* 0 would ask for cross-validation */
     if (!s)
         s = gr_tune_check(&o->finetune, err);
-    return s ? s : gr_job_gate(o->require, NULL, err);
+    if (!s)
+        s = gr_data_options_check(&o->pictures, err);
+    if (!s)
+        s = gr_job_gate(o->require, NULL, err);
+    return s ? s : gr_job_check_out(o->out, err);
 }
 
 static enum graft_status fit_head(struct training *t, struct graft_error *err)
