@@ -424,12 +424,14 @@ def main():
     ap = argparse.ArgumentParser(prog="bench/run")
     ap.add_argument("--rounds", type=int, help="of each contender in turn (default 5)")
     ap.add_argument("--quick", action="store_true", help="2 rounds, fewer pictures, smaller heads")
+    ap.add_argument("--photos", type=int, help="of the features job (default 500; --quick: 128)")
     ap.add_argument("--long", action="store_true", help="growth up to 100,000 pictures")
     ap.add_argument("--only", help="some of the jobs, comma-separated: " + ", ".join(JOBS))
     ap.add_argument("--list", action="store_true", help="name the jobs")
     opt = ap.parse_args()
     opt.rounds = opt.rounds or (2 if opt.quick else 5)
-    opt.photos, opt.bitmaps = (128, 400) if opt.quick else (500, 1600)
+    opt.photos = opt.photos or (128 if opt.quick else 500)
+    opt.bitmaps = 400 if opt.quick else 1600
     if opt.list:
         for name, fn in JOBS.items():
             print(f"{name:10} {fn.__doc__}")

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import torch
+from torch._inductor import config as inductor
 from torch.utils.data import DataLoader
 from torchvision import datasets, io, models, transforms
 from torchvision.transforms import v2
@@ -73,8 +74,7 @@ def best_engine():
     net = network().to(memory_format=torch.channels_last)
     example = torch.randn(BATCH, 3, 224, 224).to(memory_format=torch.channels_last)
     try:
-        import torch._inductor.config
-        torch._inductor.config.freezing = True
+        inductor.freezing = True
         engine, name = torch.compile(net), "torch.compile, frozen"
         for _ in range(3):
             engine(example)
