@@ -6,7 +6,6 @@
 #include "exec/program.h"
 #include "exec/trainer_steps.h"
 #include <limits.h>
-#include <math.h>
 
 /* What one step computes: a node, or a batch-norm with the sum and activation that follow. */
 struct item {
