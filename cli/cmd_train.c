@@ -19,6 +19,9 @@ static char *command_line(int argc, char **argv)
 
 int cmd_train(const struct command *c, int argc, char **argv)
 {
+    static const char *const schedules[] = {"one-cycle", "cosine", "step", "constant"};
+    static const char *const bn_modes[] = {"frozen", "adapt", "train"};
+    static const char *const augments[] = {"none", "light", "trivial"};
     struct ui ui = {0};
     struct ui_pre pre;
     struct graft_train_options o;
@@ -28,6 +31,8 @@ int cmd_train(const struct command *c, int argc, char **argv)
     int on_bad = 0, precision = 0, weights = 0, n;
     ui_pre_init(&pre);
     graft_train_options_init(&o);
+    struct graft_finetune_options *f = &o.finetune;
+    int opt = 0, sched = 0, bn = 0, augment = 0;
     const struct opt opts[] = {
         {OPT_STRING, 0, "from", &o.from, "MODEL", "the pre-trained network", 0, 0},
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
@@ -39,6 +44,44 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_INT, 0, "folds", &o.folds, "K", "of the cross-validation (default 5)", 2, 30},
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
          "balanced: rare classes count as much as frequent ones", 0, 0},
+        {OPT_GROUP, 0, "Fine-tuning", NULL, NULL, NULL, 0, 0},
+        {OPT_STRING, 0, "unfreeze", &f->unfreeze, "N|all|/REGEX/",
+         "train the last N stages, everything, or weights by name, with the new head", 0, 0},
+        {OPT_INT, 0, "epochs", &f->epochs, "N", "passes over the training pictures (default 10)", 1,
+         1e6},
+        {OPT_INT, 0, "batch-size", &f->batch, "N", "examples a step (default 32)", 1, 4096},
+        {OPT_INT, 0, "accumulate", &f->accumulate, "N", "batches a step (default 1)", 1, 4096},
+        {OPT_REAL, 0, "lr", &f->lr, "X", "learning rate of the head (default 0.001)", 1e-12, 100},
+        {OPT_CHOICE, 0, "opt", &opt, "adamw|sgd", "optimiser (default adamw)", 0, 0},
+        {OPT_CHOICE, 0, "sched", &sched, "one-cycle|cosine|step|constant",
+         "schedule of the rate (default one-cycle)", 0, 0},
+        {OPT_REAL, 0, "warmup", &f->warmup, "F",
+         "part of the steps with rising rate (cosine, step)", 0, 1},
+        {OPT_REAL, 0, "weight-decay", &f->weight_decay, "X",
+         "of weights with more than one dimension (default 0.01)", 0, 100},
+        {OPT_REAL, 0, "layer-decay", &f->layer_decay, "X",
+         "rate of a stage relative to the one above it (default 0.9)", 0.01, 1},
+        {OPT_REAL, 0, "clip-grad", &f->clip, "X",
+         "largest norm of the gradient (default 1; 0: none)", 0, 1e9},
+        {OPT_REAL, 0, "label-smoothing", &f->label_smoothing, "X", "(default 0)", 0, 0.99},
+        {OPT_REAL, 0, "focal", &f->focal, "GAMMA", "focal loss (default 0: none)", 0, 20},
+        {OPT_REAL, 0, "mixup", &f->mixup, "ALPHA", "mix pictures and labels (default 0: no)", 0,
+         10},
+        {OPT_REAL, 0, "cutmix", &f->cutmix, "ALPHA", "paste patches and labels (default 0: no)", 0,
+         10},
+        {OPT_REAL, 0, "ema", &f->ema, "DECAY", "average of the weights (default 0: none)", 0,
+         0.999999},
+        {OPT_REAL, 0, "l2-sp", &f->pull, "X", "pull towards the source weights (default 0)", 0,
+         100},
+        {OPT_INT, 0, "patience", &f->patience, "N",
+         "stop after N epochs without improvement (default 0: never)", 0, 1e6},
+        {OPT_CHOICE, 0, "bn", &bn, "frozen|adapt|train",
+         "batch-norm: untouched (default), scale and bias trained, batch statistics", 0, 0},
+        {OPT_CHOICE, 0, "augment", &augment, "none|light|trivial",
+         "views of each picture, with --unfreeze all (default none)", 0, 0},
+        {OPT_FLAG, 0, "resume", &f->resume, NULL, "go on from an interrupted run's checkpoint", 0,
+         0},
+        {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F", "part kept for validation (default 0.1)", 0,
          0.9},
         {OPT_REAL, 0, "test", &o.pictures.test, "F", "part kept for the test (default 0.1)", 0,
@@ -64,6 +107,10 @@ int cmd_train(const struct command *c, int argc, char **argv)
     }
     o.data = argv[0];
     o.command = command;
+    f->optimizer = opt ? "sgd" : "adamw";
+    f->schedule = schedules[sched];
+    f->bn = bn_modes[bn];
+    f->augment = augments[augment];
     o.class_weights = weights ? "balanced" : "none";
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;

@@ -245,6 +245,32 @@ struct graft_data_options {
     void *reserved[8];
 };
 
+/* The second phase: back-propagation through the layers that move. */
+struct graft_finetune_options {
+    const char *unfreeze;   /* NULL: head only; "N": so many stages from the top, as graft_stage
+                               lists them; "all"; "/regex/": weights by name (POSIX extended) */
+    int epochs;             /* 10 */
+    int batch;              /* examples a step: 32 */
+    double lr;              /* of the head: 1e-3 */
+    const char *optimizer;  /* "adamw" or "sgd" (momentum 0.9, Nesterov) */
+    const char *schedule;   /* "one-cycle", "cosine", "step", "constant" */
+    double warmup;          /* part of the steps, not for one-cycle: 0 */
+    double weight_decay;    /* of weights with more than one dimension: 0.01 */
+    double layer_decay;     /* rate of each stage relative to the one above it: 0.9 */
+    double clip;            /* largest norm of the gradient: 1; 0: no limit */
+    double label_smoothing; /* 0 */
+    double focal;           /* gamma of the focal loss: 0 */
+    double mixup, cutmix;   /* alpha: 0 */
+    double ema;             /* decay of averaged weights: 0, none */
+    double pull;            /* L2-SP towards the source weights: 0 */
+    int patience;           /* epochs without improvement before it stops: 0, never */
+    int accumulate;         /* batches a step: 1 */
+    const char *bn;         /* "frozen", "adapt" or "train" */
+    const char *augment;    /* "none", "light" or "trivial"; with unfreeze "all" only */
+    bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */
+    void *reserved[8];
+};
+
 struct graft_train_options {
     const char *data, *from, *out; /* required; `out` ends in .onnx */
     struct graft_load_options load;
@@ -254,9 +280,10 @@ struct graft_train_options {
     const char *class_weights; /* "none" or "balanced" */
     double l2;                 /* of the logistic head; < 0: by cross-validation */
     int folds;                 /* of the cross-validation: 5 */
-    const char *require;       /* "acc>=0.9": GRAFT_E_GATE when not reached; NULL: nothing */
-    bool allow_leaks;          /* go on when the data check finds the same picture in two splits */
-    const char *command;       /* argv as text, for the record; may be NULL */
+    struct graft_finetune_options finetune;
+    const char *require; /* "acc>=0.9": GRAFT_E_GATE when not reached; NULL: nothing */
+    bool allow_leaks;    /* go on when the data check finds the same picture in two splits */
+    const char *command; /* argv as text, for the record; may be NULL */
     void *reserved[8];
 };
 GRAFT_API void graft_train_options_init(struct graft_train_options *o);

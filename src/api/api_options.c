@@ -21,6 +21,19 @@ void graft_train_options_init(struct graft_train_options *o)
     o->class_weights = "none";
     o->l2 = -1;
     o->folds = 5;
+    o->finetune = (struct graft_finetune_options){
+        .epochs = 10,
+        .batch = 32,
+        .lr = 1e-3,
+        .optimizer = "adamw",
+        .schedule = "one-cycle",
+        .weight_decay = 0.01,
+        .layer_decay = 0.9,
+        .clip = 1,
+        .accumulate = 1,
+        .bn = "frozen",
+        .augment = "none",
+    };
 }
 
 void graft_eval_options_init(struct graft_eval_options *o)

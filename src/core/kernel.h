@@ -100,6 +100,7 @@ struct gr_train_choice {
 
 /* What one call works on. Gradients that are not there, or not wanted, are NULL. */
 struct gr_train_pass {
+    int n_in; /* entries of in and din */
     const void *const *in;
     void *const *out;
     const void *const *dout;

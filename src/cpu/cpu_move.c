@@ -298,7 +298,8 @@ static const char *const ops[] = {"Concat", "Split",  "Slice", "Transpose",
 const struct gr_kernel gr_kernel_move = {
     .name = "move", .ops = ops, .plan = move_plan, .forward = move_forward, .unplan = move_unplan};
 
-/* ---- in training: the gradients take the same ways back --------------------------------------- */
+/* ---- in training: the gradients take the same ways back ---------------------------------------
+ */
 
 struct move_train {
     struct move *m;
@@ -367,9 +368,5 @@ static enum graft_status move_train_backward(void *state, const struct gr_train_
 }
 
 static const char *const train_ops[] = {"Concat", "Split", "Slice", "Transpose", "Pad", NULL};
-const struct gr_train_kernel gr_train_move = {"move",
-                                              train_ops,
-                                              move_train_plan,
-                                              move_train_forward,
-                                              move_train_backward,
-                                              move_train_unplan};
+const struct gr_train_kernel gr_train_move = {
+    "move", train_ops, move_train_plan, move_train_forward, move_train_backward, move_train_unplan};

@@ -425,9 +425,9 @@ enum graft_status dnn_pool_train_new(const struct dnn_pool *p, struct dnn_prim *
     struct dnn_operand xo = dnn_operand_of(&src, p->layout), yo = dnn_operand_of(&dst, p->layout);
     dnnl_memory_desc_t x = md_of(&xo), y = md_of(&yo);
     const dnnl_memory_desc_t *space = NULL;
-    dnnl_status_t s = dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_training, alg[p->kind],
-                                                        &x, &y, p->stride, p->kernel, dilates,
-                                                        p->pad_l, p->pad_r);
+    dnnl_status_t s =
+        dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_training, alg[p->kind], &x, &y,
+                                          p->stride, p->kernel, dilates, p->pad_l, p->pad_r);
     if (!s)
         s = describe(&desc, NULL, &engine, &fwd);
     if (!s) {
@@ -535,7 +535,8 @@ enum graft_status dnn_softmax_train_new(const struct dnn_operand *x, struct dnn_
     dnnl_engine_t engine;
     struct dnn_prim *f = NULL, *b = NULL;
     dnnl_memory_desc_t md = md_of(x);
-    dnnl_status_t s = dnnl_softmax_forward_desc_init(&desc, dnnl_forward_training, &md, x->rank - 1);
+    dnnl_status_t s =
+        dnnl_softmax_forward_desc_init(&desc, dnnl_forward_training, &md, x->rank - 1);
     if (!s)
         s = describe(&desc, NULL, &engine, &fwd);
     if (!s)
@@ -546,8 +547,7 @@ enum graft_status dnn_softmax_train_new(const struct dnn_operand *x, struct dnn_
     if (!s)
         s = describe(&desc, fwd, &engine, &bwd);
     if (!s)
-        s = make_prim(engine, bwd, 3,
-                      (int[]){DNNL_ARG_DST, DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_DST},
+        s = make_prim(engine, bwd, 3, (int[]){DNNL_ARG_DST, DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_DST},
                       (const dnnl_memory_desc_t *[]){&md, &md, &md}, &b);
     dnnl_primitive_desc_destroy(fwd);
     dnnl_primitive_desc_destroy(bwd);

@@ -64,8 +64,7 @@ static enum graft_status binary_plan(const struct gr_train_case *tc, struct gr_t
     const struct gr_shape *ys = &c->out[0].shape;
     int64_t stride[2][GR_MAX_RANK] = {{0}};
     struct gr_layout l = {GR_F32, false};
-    if (c->n_in != 2 || c->in[0].dtype != GR_F32 || c->in[1].dtype != GR_F32 ||
-        !gr_shape_count(ys))
+    if (c->n_in != 2 || c->in[0].dtype != GR_F32 || c->in[1].dtype != GR_F32 || !gr_shape_count(ys))
         return refuse(err);
     struct binary *t = gr_alloc_zero(1, sizeof *t);
     if (!t)
@@ -162,7 +161,8 @@ static enum graft_status binary_forward(void *state, const struct gr_train_pass 
 {
     const struct binary *t = state;
     int last = t->rank - 1;
-    int64_t n = t->dim[last], piece = t->rank > 1 || n < 4096 ? n : 4096, pieces = (n + piece - 1) / piece;
+    int64_t n = t->dim[last], piece = t->rank > 1 || n < 4096 ? n : 4096,
+            pieces = (n + piece - 1) / piece;
     (void)err;
 #pragma omp parallel for schedule(static) if (t->count >= PARALLEL_COUNT)
     for (int64_t r = 0; r < t->count / n * pieces; r++) {
@@ -234,8 +234,8 @@ static void back_operand(const struct binary *t, const struct gr_train_pass *p, 
     int64_t n = t->dim[last], rows = t->count / n;
     bool keeps = t->op >= MUL; /* else the operands are not there to be read */
     memset(d, 0, (size_t)t->size[k] * sizeof *d);
-#pragma omp parallel for schedule(static)                                                          \
-    if (t->count >= PARALLEL_COUNT && t->rank > 1 && t->stride[k][0] != 0)
+#pragma omp parallel for schedule(static) if (t->count >= PARALLEL_COUNT && t->rank > 1 &&         \
+                                              t->stride[k][0] != 0)
     for (int64_t outer = 0; outer < (t->rank > 1 ? t->dim[0] : 1); outer++) {
         int64_t per = t->rank > 1 ? rows / t->dim[0] : rows;
         for (int64_t r = outer * per; r < (outer + 1) * per; r++) {
@@ -259,5 +259,5 @@ static enum graft_status binary_backward(void *state, const struct gr_train_pass
 }
 
 static const char *const ops[] = {"Add", "Sub", "Mul", "Div", "Sum", NULL};
-const struct gr_train_kernel gr_train_binary = {"binary",       ops,             binary_plan,
-                                                binary_forward, binary_backward, gr_free};
+const struct gr_train_kernel gr_train_binary = {
+    "binary", ops, binary_plan, binary_forward, binary_backward, gr_free};

@@ -50,14 +50,15 @@ static enum graft_status conv_plan(const struct gr_train_case *tc, struct gr_tra
 static enum graft_status conv_forward(void *state, const struct gr_train_pass *p,
                                       struct graft_error *err)
 {
-    return dnn_conv_train_forward(state, p->in[0], p->in[1], p->in[2], p->out[0], p->scratch, err);
+    return dnn_conv_train_forward(state, p->in[0], p->in[1], p->n_in > 2 ? p->in[2] : NULL,
+                                  p->out[0], p->scratch, err);
 }
 
 static enum graft_status conv_backward(void *state, const struct gr_train_pass *p,
                                        struct graft_error *err)
 {
     return dnn_conv_train_backward(state, p->in[0], p->in[1], p->dout[0], p->din[0], p->din[1],
-                                   p->din[2], p->scratch, err);
+                                   p->n_in > 2 ? p->din[2] : NULL, p->scratch, err);
 }
 
 static void conv_unplan(void *state)

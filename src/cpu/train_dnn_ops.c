@@ -86,7 +86,8 @@ static bool read_act(const struct gr_case *c, struct gr_act *a)
     *a = (struct gr_act){0};
     if (gr_node_is(n, "Clip")) {
         a->kind = GR_ACT_CLIP;
-        return clip_bound(c, 1, "min", -INFINITY, &a->a) && clip_bound(c, 2, "max", INFINITY, &a->b);
+        return clip_bound(c, 1, "min", -INFINITY, &a->a) &&
+               clip_bound(c, 2, "max", INFINITY, &a->b);
     }
     if (gr_node_is(n, "Relu")) {
         *a = (struct gr_act){GR_ACT_CLIP, 0, INFINITY};
@@ -142,9 +143,9 @@ static enum graft_status act_backward(void *state, const struct gr_train_pass *p
     return dnn_prim_run(t->backward, (const void *[]){by, p->din[0], p->dout[0]}, p->scratch, err);
 }
 
-static const char *const act_ops[] = {"Relu",    "LeakyRelu", "Clip",     "Sigmoid", "Tanh",
-                                      "Elu",     "HardSwish", "Softplus", "Exp",     "Sqrt",
-                                      "Abs",     "Gelu",      NULL};
+static const char *const act_ops[] = {"Relu", "LeakyRelu", "Clip",     "Sigmoid", "Tanh",
+                                      "Elu",  "HardSwish", "Softplus", "Exp",     "Sqrt",
+                                      "Abs",  "Gelu",      NULL};
 const struct gr_train_kernel gr_train_act = {"act",        act_ops,      act_plan,
                                              pair_forward, act_backward, pair_unplan};
 

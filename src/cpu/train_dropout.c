@@ -64,5 +64,5 @@ static enum graft_status dropout_backward(void *state, const struct gr_train_pas
 }
 
 static const char *const ops[] = {"Dropout", NULL};
-const struct gr_train_kernel gr_train_dropout = {"dropout",       ops,              dropout_plan,
-                                                 dropout_forward, dropout_backward, gr_free};
+const struct gr_train_kernel gr_train_dropout = {
+    "dropout", ops, dropout_plan, dropout_forward, dropout_backward, gr_free};

@@ -119,5 +119,5 @@ static enum graft_status layer_backward(void *state, const struct gr_train_pass 
 }
 
 static const char *const ops[] = {"LayerNormalization", NULL};
-const struct gr_train_kernel gr_train_layer_norm = {"layer_norm",  ops,            layer_plan,
-                                                    layer_forward, layer_backward, gr_free};
+const struct gr_train_kernel gr_train_layer_norm = {
+    "layer_norm", ops, layer_plan, layer_forward, layer_backward, gr_free};

@@ -5,7 +5,7 @@
 
 struct product {
     struct dnn_prim *y, *da, *dw;
-    int64_t rows, cols; /* of y, for the gradient of a bias */
+    int64_t rows, cols;            /* of y, for the gradient of a bias */
     bool bias, a_turned, w_turned; /* stored as the transpose */
 };
 
@@ -69,10 +69,10 @@ static enum graft_status choose(const struct gr_train_case *tc, struct gr_train_
     enum graft_status s = dnn_product_new(a, w, y, bias ? t->cols : 0, &t->y, err);
     if (!s && tc->wants[0])
         s = t->a_turned ? dnn_product_new(w, &yt, &at, 0, &t->da, err)
-                     : dnn_product_new(y, &wt, a, 0, &t->da, err);
+                        : dnn_product_new(y, &wt, a, 0, &t->da, err);
     if (!s && tc->wants[1])
         s = t->w_turned ? dnn_product_new(&yt, a, &wt, 0, &t->dw, err)
-                     : dnn_product_new(&at, y, w, 0, &t->dw, err);
+                        : dnn_product_new(&at, y, w, 0, &t->dw, err);
     if (s) {
         product_unplan(t);
         return s;
@@ -100,8 +100,7 @@ static enum graft_status gemm_plan(const struct gr_train_case *tc, struct gr_tra
     bool ta = gr_node_get_int(n, "transA", 0), tb = gr_node_get_int(n, "transB", 0);
     bool has_c = n->n_in > 2 && n->in[2] >= 0;
     if (c->in[0].dtype != GR_F32 || !gr_shape_count(a) || !gr_shape_count(y) ||
-        gr_node_get_float(n, "alpha", 1) != 1 ||
-        (has_c && gr_node_get_float(n, "beta", 1) != 1))
+        gr_node_get_float(n, "alpha", 1) != 1 || (has_c && gr_node_get_float(n, "beta", 1) != 1))
         return refuse(err, "only fp32 matrices without factors");
     int64_t rows = y->dim[0], cols = y->dim[1], inner = a->dim[ta ? 0 : 1];
     if (has_c && (c->in[2].shape.rank < 1 || gr_shape_count(&c->in[2].shape) != cols ||
@@ -143,7 +142,8 @@ static enum graft_status product_forward(void *state, const struct gr_train_pass
                                          struct graft_error *err)
 {
     struct product *t = state;
-    return dnn_prim_run(t->y, (const void *[]){p->in[0], p->in[1], p->out[0], t->bias ? p->in[2] : NULL},
+    return dnn_prim_run(t->y,
+                        (const void *[]){p->in[0], p->in[1], p->out[0], t->bias ? p->in[2] : NULL},
                         p->scratch, err);
 }
 
@@ -175,8 +175,8 @@ static enum graft_status product_backward(void *state, const struct gr_train_pas
 }
 
 static const char *const gemm_ops[] = {"Gemm", NULL};
-const struct gr_train_kernel gr_train_gemm = {
-    "gemm", gemm_ops, gemm_plan, product_forward, product_backward, product_unplan};
+const struct gr_train_kernel gr_train_gemm = {"gemm",          gemm_ops,         gemm_plan,
+                                              product_forward, product_backward, product_unplan};
 static const char *const matmul_ops[] = {"MatMul", NULL};
-const struct gr_train_kernel gr_train_matmul = {
-    "matmul", matmul_ops, matmul_plan, product_forward, product_backward, product_unplan};
+const struct gr_train_kernel gr_train_matmul = {"matmul",        matmul_ops,       matmul_plan,
+                                                product_forward, product_backward, product_unplan};

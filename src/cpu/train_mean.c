@@ -28,7 +28,8 @@ static bool read_axes(const struct gr_case *c, int *first, int *last)
         return false;
     int64_t n = given ? gr_tensor_count(c->konst[1]) : (int64_t)a->n;
     for (int64_t i = 0; i < n; i++) {
-        int64_t v = given ? gr_load_i64(c->konst[1]->dtype, c->konst[1]->data, (size_t)i) : a->ints[i];
+        int64_t v =
+            given ? gr_load_i64(c->konst[1]->dtype, c->konst[1]->data, (size_t)i) : a->ints[i];
         int axis = gr_axis(v, x->rank);
         if (axis < 0)
             return false;

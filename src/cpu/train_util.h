@@ -8,7 +8,8 @@
 /* Sanitizers do not get along with the resolvers behind target_clones. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) &&                  \
     !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#define TRAIN_CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#define TRAIN_CLONES                                                                               \
+    __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
 #else
 #define TRAIN_CLONES
 #endif

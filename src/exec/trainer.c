@@ -6,10 +6,8 @@
 
 void gr_trainer_options_init(struct gr_trainer_options *o)
 {
-    *o = (struct gr_trainer_options){.batch = 32,
-                                     .bn = GR_BN_FROZEN,
-                                     .bn_momentum = 0.1,
-                                     .precision = GR_PRECISION_FP32};
+    *o = (struct gr_trainer_options){
+        .batch = 32, .bn = GR_BN_FROZEN, .bn_momentum = 0.1, .precision = GR_PRECISION_FP32};
 }
 
 void gr_trainer_free(struct gr_trainer *t)
@@ -164,7 +162,8 @@ static enum graft_status run_step(struct gr_trainer *t, const struct train_step 
         out[i] = address(t, slot_of(t, st->out[i]), dlogits, grads);
         dout[i] = grads ? address(t, st->dout[i], dlogits, grads) : NULL;
     }
-    struct gr_train_pass p = {.in = in,
+    struct gr_train_pass p = {.n_in = st->n_in,
+                              .in = in,
                               .out = (void **)(uintptr_t)out,
                               .saved = (void *)(uintptr_t)address(t, st->saved, NULL, NULL),
                               .scratch = t->block + t->scratch_offset,
@@ -264,8 +263,8 @@ enum graft_status gr_trainer_store(const struct gr_trainer *t, struct gr_graph *
 {
     enum graft_status s = GRAFT_OK;
     if (graph->n_values != t->graph->n_values)
-        return gr_error(err, GRAFT_E_ARG, "the graph has %zu values, expected %zu",
-                        graph->n_values, t->graph->n_values);
+        return gr_error(err, GRAFT_E_ARG, "the graph has %zu values, expected %zu", graph->n_values,
+                        t->graph->n_values);
     for (size_t i = 0; !s && i < t->n_params; i++)
         s = store(graph, t->params[i].value, &t->params[i].shape, t->master + t->params[i].offset,
                   err);

@@ -47,11 +47,6 @@ static const struct gr_type *type_of(const struct planner *w, int v)
     return &w->t->types.type[v];
 }
 
-static bool is_bn(const struct gr_node *n)
-{
-    return gr_node_is(n, "BatchNormalization") && n->n_in >= 5;
-}
-
 /* ---- slots, vars, steps --------------------------------------------------------------------- */
 
 static enum graft_status size_of(const struct gr_type *t, enum gr_dtype dtype, size_t *size,
@@ -179,23 +174,6 @@ static enum graft_status place_const(struct planner *w, int value, struct gr_lay
     return add_var(w, value, slot, layout, false, var, err);
 }
 
-static enum graft_status plan_reorder(const struct gr_type *t, struct gr_layout from,
-                                      struct gr_layout to, void **state, size_t *scratch,
-                                      const char **impl, struct graft_error *err)
-{
-    const struct gr_tensor *none = NULL;
-    struct gr_layout in = from, out = to;
-    struct gr_case c = {.n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &from};
-    struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
-    enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
-    if (s)
-        return s;
-    *state = k.state;
-    *impl = k.impl;
-    *scratch = k.scratch_size > *scratch ? k.scratch_size : *scratch;
-    return GRAFT_OK;
-}
-
 /* A step that brings a var into another layout, and its gradient back. */
 static enum graft_status add_reorder(struct planner *w, int from, struct gr_layout to, int *var,
                                      struct graft_error *err)
@@ -207,9 +185,9 @@ static enum graft_status add_reorder(struct planner *w, int from, struct gr_layo
     size_t size, scratch = 0;
     const char *impl = "";
     int slot;
-    enum graft_status s = plan_reorder(type, v.layout, to, &there, &scratch, &impl, err);
+    enum graft_status s = train_plan_reorder(type, v.layout, to, &there, &scratch, &impl, err);
     if (!s && v.wants)
-        s = plan_reorder(type, to, v.layout, &back, &scratch, &impl, err);
+        s = train_plan_reorder(type, to, v.layout, &back, &scratch, &impl, err);
     if (s) {
         if (there)
             gr_kernel_reorder.unplan(there);
@@ -262,16 +240,12 @@ static bool is_diff(const struct planner *w, const struct gr_node *n)
     return false;
 }
 
-static bool same_type(const struct planner *w, const struct gr_node *n)
-{
-    return type_of(w, n->in[0])->dtype == type_of(w, n->out[0])->dtype;
-}
-
 static bool is_view(const struct planner *w, const struct gr_node *n)
 {
     static const char *const views[] = {"Reshape",  "Flatten", "Squeeze", "Unsqueeze",
                                         "Identity", "Cast",    "Dropout"};
-    if (n->n_in < 1 || n->in[0] < 0 || n->out[0] < 0 || !same_type(w, n) || konst_of(w, n->in[0]))
+    if (n->n_in < 1 || n->in[0] < 0 || n->out[0] < 0 ||
+        type_of(w, n->in[0])->dtype != type_of(w, n->out[0])->dtype || konst_of(w, n->in[0]))
         return false;
     if (gr_node_is(n, "Dropout") && (is_diff(w, n) || (n->n_out > 1 && n->out[1] >= 0)))
         return false;
@@ -311,7 +285,7 @@ static enum graft_status fill_case(struct planner *w, const struct item *it,
     bool diff = is_diff(w, n) || (it->out >= 0 && it->out != n->out[0]);
     *tc = (struct gr_train_case){.wants = w->flags,
                                  .batch_stats =
-                                     diff && is_bn(n) && w->t->options.bn == GR_BN_TRAIN,
+                                     diff && train_is_bn(n) && w->t->options.bn == GR_BN_TRAIN,
                                  .momentum = w->t->options.bn_momentum,
                                  .seed = gr_rng_mix(w->t->options.seed + (uint64_t)it->node_id)};
     *c = (struct gr_case){.node = n,
@@ -339,8 +313,7 @@ static enum graft_status fill_case(struct planner *w, const struct item *it,
     }
     for (int i = 0; i < n->n_out; i++) {
         int v = n->out[i];
-        w->types[n->n_in + 1 + i] =
-            v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : *type_of(w, v);
+        w->types[n->n_in + 1 + i] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : *type_of(w, v);
     }
     return GRAFT_OK;
 }
@@ -348,13 +321,11 @@ static enum graft_status fill_case(struct planner *w, const struct item *it,
 static void fill_choice(struct planner *w, const struct gr_case *c, struct gr_train_choice *k)
 {
     bool *flags = w->flags + c->n_in;
-    *k = (struct gr_train_choice){.c = {.in = w->want,
-                                        .out = w->want + c->n_in,
-                                        .impl = "",
-                                        .place = -1},
-                                  .keep_in = flags,
-                                  .keep_out = flags + c->n_in,
-                                  .same = flags + c->n_in + c->n_out};
+    *k = (struct gr_train_choice){
+        .c = {.in = w->want, .out = w->want + c->n_in, .impl = "", .place = -1},
+        .keep_in = flags,
+        .keep_out = flags + c->n_in,
+        .same = flags + c->n_in + c->n_out};
     for (int i = 0; i < c->n_in; i++) {
         k->c.in[i] = c->konst[i] ? (struct gr_layout){GR_UNKNOWN, false} : c->layout[i];
         k->keep_in[i] = true;
@@ -374,8 +345,8 @@ static enum graft_status choose_plain(struct planner *w, const struct gr_case *c
     const struct gr_kernel *kernel = NULL;
     void *state = NULL;
     for (int i = 0; s == GRAFT_E_UNSUPPORTED && !w->t->options.reference && gr_kernel_table[i]; i++)
-        for (const char *const *op = gr_kernel_table[i]->ops;
-             s == GRAFT_E_UNSUPPORTED && *op; op++) {
+        for (const char *const *op = gr_kernel_table[i]->ops; s == GRAFT_E_UNSUPPORTED && *op;
+             op++) {
             struct graft_error why = {0};
             if (*c->node->domain || strcmp(*op, c->node->op_type))
                 continue;
@@ -396,8 +367,8 @@ static enum graft_status choose_plain(struct planner *w, const struct gr_case *c
     return s;
 }
 
-static enum graft_status choose_kernel(struct planner *w, const struct gr_train_case *tc,
-                                       bool diff, const struct gr_train_kernel **kernel,
+static enum graft_status choose_kernel(struct planner *w, const struct gr_train_case *tc, bool diff,
+                                       const struct gr_train_kernel **kernel,
                                        struct gr_train_choice *k, struct graft_error *err)
 {
     const struct gr_node *n = tc->c.node;
@@ -436,8 +407,8 @@ static enum graft_status get_stats(struct planner *w, int value, int *var, struc
         for (int k = 0; k < 2; k++)
             if ((k ? t->stats[i].var : t->stats[i].mean) == value) {
                 const float *at = t->running + t->stats[i].offset + (k ? t->stats[i].count : 0);
-                enum graft_status s = add_slot(w, SLOT_CONST, 0, t->stats[i].count * sizeof *at,
-                                               at, &slot, err);
+                enum graft_status s =
+                    add_slot(w, SLOT_CONST, 0, t->stats[i].count * sizeof *at, at, &slot, err);
                 struct gr_layout plain = {GR_F32, false};
                 return s ? s : add_var(w, value, slot, plain, false, var, err);
             }
@@ -662,79 +633,8 @@ static enum graft_status plan_backward(struct planner *w, int logits, struct gra
     return s;
 }
 
-/* ---- what is trained ------------------------------------------------------------------------ */
-
-/* In GR_BN_FROZEN scale and bias of a batch-norm are not trained even where asked for. */
-static bool is_frozen(const struct gr_trainer *t, const struct gr_graph *g, int value)
-{
-    for (size_t i = 0; t->options.bn == GR_BN_FROZEN && i < g->n_nodes; i++)
-        if (is_bn(&g->nodes[i]) && (g->nodes[i].in[1] == value || g->nodes[i].in[2] == value))
-            return true;
-    return false;
-}
-
-static enum graft_status read_params(struct gr_trainer *t, const struct gr_graph *g, size_t n,
-                                     const int *ids, struct graft_error *err)
-{
-    t->params = gr_alloc_zero(n + 1, sizeof *t->params);
-    if (!t->params)
-        return gr_error_nomem(err);
-    for (size_t i = 0; i < n; i++) {
-        bool known = false;
-        if (ids[i] < 0 || (size_t)ids[i] >= g->n_values)
-            return gr_error(err, GRAFT_E_ARG, "there is no value %d", ids[i]);
-        const struct gr_value *v = &g->values[ids[i]];
-        if (!gr_value_is_const(v) || v->data.dtype != GR_F32)
-            return gr_error(err, GRAFT_E_ARG, "'%s' cannot be trained: it is %s, expected a %s",
-                            v->name, gr_value_is_const(v) ? gr_dtype_name(v->data.dtype) : "computed",
-                            "float32 constant");
-        for (size_t k = 0; k < t->n_params; k++)
-            known = known || t->params[k].value == ids[i];
-        if (known || is_frozen(t, g, ids[i]))
-            continue;
-        struct gr_trainer_param *p = &t->params[t->n_params++];
-        *p = (struct gr_trainer_param){ids[i], v->name, v->data.shape, t->size,
-                                       (size_t)gr_tensor_count(&v->data)};
-        t->size += p->count;
-    }
-    t->master = gr_alloc_aligned((t->size + 16) * sizeof *t->master, true);
-    if (!t->master)
-        return gr_error_nomem(err);
-    for (size_t i = 0; i < t->n_params; i++)
-        memcpy(t->master + t->params[i].offset, g->values[t->params[i].value].data.data,
-               t->params[i].count * sizeof *t->master);
-    return GRAFT_OK;
-}
-
-static enum graft_status read_types(struct gr_trainer *t, const struct gr_graph *g, int output,
-                                    const struct gr_shape *shapes, struct graft_error *err)
-{
-    struct gr_graph *c = t->graph;
-    struct gr_type *types = gr_alloc_zero(g->n_inputs + t->n_params + 1, sizeof *types);
-    enum graft_status s = types ? GRAFT_OK : gr_error_nomem(err);
-    for (size_t i = 0; !s && i < g->n_inputs; i++) {
-        types[i] = g->values[g->inputs[i]].type;
-        if (shapes)
-            types[i].shape = shapes[i];
-        else if (types[i].shape.rank > 0)
-            types[i].shape.dim[0] = t->options.batch;
-        char text[GR_SHAPE_TEXT];
-        if (!gr_dtype_size(types[i].dtype) || gr_shape_count(&types[i].shape) < 0)
-            s = gr_error(err, GRAFT_E_SHAPE, "input '%s' has no complete shape: %s %s",
-                         g->values[g->inputs[i]].name, gr_dtype_name(types[i].dtype),
-                         gr_shape_print(&types[i].shape, text));
-    }
-    for (size_t i = 0; !s && i < t->n_params; i++) {
-        int v = t->params[i].value;
-        types[g->n_inputs + i] = (struct gr_type){GR_F32, t->params[i].shape};
-        gr_tensor_clear(&c->values[v].data);
-        s = gr_graph_add_input(c, v, &types[g->n_inputs + i], err);
-    }
-    if (!s)
-        s = gr_graph_infer(c, types, 1, &output, &t->types, err);
-    gr_free(types);
-    return s;
-}
+/* ---- what is trained --------------------------------------------------------------------------
+ */
 
 /* Which values depend on a parameter, and on which of them the output depends. */
 static void mark(struct planner *w)
@@ -790,60 +690,7 @@ static enum graft_status check_gradients(const struct planner *w, struct graft_e
     return s;
 }
 
-static enum graft_status read_stats(struct planner *w, struct graft_error *err)
-{
-    struct gr_trainer *t = w->t;
-    const struct gr_graph *g = w->g;
-    t->stats = gr_alloc_zero(g->n_nodes + 1, sizeof *t->stats);
-    if (!t->stats)
-        return gr_error_nomem(err);
-    for (size_t i = 0; t->options.bn == GR_BN_TRAIN && i < g->n_nodes; i++) {
-        const struct gr_node *n = &g->nodes[i];
-        if (!w->needed[i] || !is_bn(n) || !is_diff(w, n))
-            continue;
-        if (!gr_value_is_const(&g->values[n->in[3]]) || !gr_value_is_const(&g->values[n->in[4]]))
-            return gr_error(err, GRAFT_E_UNSUPPORTED, "'%s': its statistics are not constant",
-                            n->name);
-        struct train_stats *s = &t->stats[t->n_stats++];
-        *s = (struct train_stats){n->in[3], n->in[4], t->stats_size,
-                                  (size_t)gr_tensor_count(&g->values[n->in[3]].data)};
-        t->stats_size += 2 * s->count;
-    }
-    t->running = gr_alloc_aligned((t->stats_size + 16) * sizeof *t->running, true);
-    if (!t->running)
-        return gr_error_nomem(err);
-    for (size_t i = 0; i < t->n_stats; i++)
-        for (int k = 0; k < 2; k++) {
-            const struct gr_tensor *v =
-                &g->values[k ? t->stats[i].var : t->stats[i].mean].data;
-            float *to = t->running + t->stats[i].offset + (k ? t->stats[i].count : 0);
-            for (size_t c = 0; c < t->stats[i].count; c++)
-                to[c] = (float)gr_load_f64(v->dtype, v->data, c);
-        }
-    return GRAFT_OK;
-}
-
 /* ---- fusing what follows a batch-norm ------------------------------------------------------- */
-
-static bool bound_of(const struct planner *w, const struct gr_node *n, int input, const char *name,
-                     float *v)
-{
-    const struct gr_tensor *t = input < n->n_in ? konst_of(w, n->in[input]) : NULL;
-    *v = gr_node_get_float(n, name, *v);
-    if (t && gr_tensor_count(t) == 1)
-        *v = (float)gr_load_f64(t->dtype, t->data, 0);
-    return t || input >= n->n_in || n->in[input] < 0;
-}
-
-static bool read_act(const struct planner *w, const struct gr_node *n, struct gr_act *a)
-{
-    *a = (struct gr_act){GR_ACT_CLIP, 0, INFINITY};
-    if (gr_node_is(n, "Relu"))
-        return true;
-    a->a = -INFINITY;
-    return gr_node_is(n, "Clip") && bound_of(w, n, 1, "min", &a->a) &&
-           bound_of(w, n, 2, "max", &a->b);
-}
 
 /* The needed node that alone reads v, or -1. */
 static int sole_reader(const struct planner *w, int v)
@@ -883,7 +730,7 @@ static void fuse(struct planner *w, int at)
         where = next;
         next = sole_reader(w, sum->out[0]);
     }
-    if (next >= 0 && read_act(w, &w->g->nodes[next], &whole.act)) {
+    if (next >= 0 && train_read_act(w->t, &w->g->nodes[next], &whole.act)) {
         whole.has_act = true;
         whole.out = w->g->nodes[next].out[0];
         w->items[next].skip = true;
@@ -914,8 +761,8 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
         int slot, var;
         s = add_slot(w, SLOT_CONST, 0, p->count * sizeof(float), t->master + p->offset, &slot, err);
         if (!s)
-            s = add_var(w, p->value, slot, (struct gr_layout){GR_F32, false},
-                        w->reached[p->value], &var, err);
+            s = add_var(w, p->value, slot, (struct gr_layout){GR_F32, false}, w->reached[p->value],
+                        &var, err);
         if (!s)
             t->vars[var].param = (int)i;
     }
@@ -949,9 +796,13 @@ static enum graft_status plan_all(struct planner *w, struct graft_error *err)
     const struct gr_graph *g = w->g;
     char text[256];
     int logits = -1;
-    enum graft_status s = check_gradients(w, err);
+    bool *diff = gr_alloc_zero(g->n_nodes + 1, sizeof *diff);
+    enum graft_status s = diff ? check_gradients(w, err) : gr_error_nomem(err);
+    for (size_t i = 0; diff && i < g->n_nodes; i++)
+        diff[i] = w->needed[i] && is_diff(w, &g->nodes[i]);
     if (!s)
-        s = read_stats(w, err);
+        s = train_read_stats(t, diff, err);
+    gr_free(diff);
     if (!s)
         s = plan_inputs(w, err);
     for (size_t i = 0; i < g->n_nodes; i++) {
@@ -966,7 +817,7 @@ static enum graft_status plan_all(struct planner *w, struct graft_error *err)
                                     .skip = !w->needed[i] || known};
     }
     for (size_t i = 0; !t->options.reference && i < g->n_nodes; i++)
-        if (!w->items[i].skip && is_bn(w->items[i].node) && w->items[i].node_id == (int)i &&
+        if (!w->items[i].skip && train_is_bn(w->items[i].node) && w->items[i].node_id == (int)i &&
             is_diff(w, w->items[i].node))
             fuse(w, (int)i);
     for (size_t i = 0; !s && i < g->n_nodes; i++) {
@@ -974,8 +825,7 @@ static enum graft_status plan_all(struct planner *w, struct graft_error *err)
             continue;
         s = plan_item(w, &w->items[i], err);
         if (s)
-            gr_error_in(err, s, "%s",
-                        gr_node_print(g, w->items[i].node_id, text, sizeof text));
+            gr_error_in(err, s, "%s", gr_node_print(g, w->items[i].node_id, text, sizeof text));
     }
     if (!s && w->first_var[w->output] < 0)
         s = gr_error(err, GRAFT_E_ARG, "the output does not depend on an input");
@@ -997,11 +847,11 @@ enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int
 {
     struct planner w = {.t = t, .output = output};
     size_t widest = 2, n_values;
-    enum graft_status s = read_params(t, g, n_params, params, err);
+    enum graft_status s = train_read_params(t, g, n_params, params, err);
     if (!s)
         s = gr_graph_copy(g, &t->graph, err);
     if (!s)
-        s = read_types(t, g, output, input_shapes, err);
+        s = train_read_types(t, g, output, input_shapes, err);
     if (s)
         return s;
     if (t->types.type[output].dtype != GR_F32)
@@ -1026,8 +876,8 @@ enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int
     w.arrive = gr_alloc_zero(widest, sizeof *w.arrive);
     w.want = gr_alloc_zero(widest, sizeof *w.want);
     w.flags = gr_alloc_zero(4 * widest, sizeof *w.flags);
-    if (!t->inputs || !w.needed || !w.live || !w.reached || !w.n_uses || !w.items ||
-        !w.first_var || !w.types || !w.konst || !w.arrive || !w.want || !w.flags) {
+    if (!t->inputs || !w.needed || !w.live || !w.reached || !w.n_uses || !w.items || !w.first_var ||
+        !w.types || !w.konst || !w.arrive || !w.want || !w.flags) {
         s = gr_error_nomem(err);
     } else {
         for (size_t i = 0; i < n_values; i++)

@@ -95,9 +95,17 @@ static enum graft_status reference_forward(void *state, const struct gr_train_pa
     enum graft_status s;
     if (r->batch && p->training) {
         double *mean = p->saved;
-        struct gr_bn_train b = {&x->shape, GR_PARAMS(&r->node, struct gr_bn_params)->epsilon,
-                                r->momentum, x[0].v, x[1].v, x[2].v, y->v, mean,
-                                mean + x->shape.dim[1], x[3].v, x[4].v};
+        struct gr_bn_train b = {&x->shape,
+                                GR_PARAMS(&r->node, struct gr_bn_params)->epsilon,
+                                r->momentum,
+                                x[0].v,
+                                x[1].v,
+                                x[2].v,
+                                y->v,
+                                mean,
+                                mean + x->shape.dim[1],
+                                x[3].v,
+                                x[4].v};
         s = gr_bn_train_ref(&b, err);
         for (int i = 3; !s && i < 5; i++) /* the trainer's own running statistics */
             store(&x[i], (void *)(uintptr_t)p->in[i]);
@@ -199,5 +207,22 @@ static enum graft_status wrap_backward(void *state, const struct gr_train_pass *
     return w->kernel->forward(w->state[1], w->bound[1], p->dout, p->din, p->scratch, err);
 }
 
-const struct gr_train_kernel train_wrap = {
-    "wrap", NULL, NULL, wrap_forward, wrap_backward, wrap_unplan};
+const struct gr_train_kernel train_wrap = {"wrap",       NULL,          NULL,
+                                           wrap_forward, wrap_backward, wrap_unplan};
+
+enum graft_status train_plan_reorder(const struct gr_type *t, struct gr_layout from,
+                                     struct gr_layout to, void **state, size_t *scratch,
+                                     const char **impl, struct graft_error *err)
+{
+    const struct gr_tensor *none = NULL;
+    struct gr_layout in = from, out = to;
+    struct gr_case c = {.n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &from};
+    struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
+    enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
+    if (s)
+        return s;
+    *state = k.state;
+    *impl = k.impl;
+    *scratch = k.scratch_size > *scratch ? k.scratch_size : *scratch;
+    return GRAFT_OK;
+}

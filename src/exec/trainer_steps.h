@@ -72,7 +72,7 @@ struct gr_trainer {
     int most_args;
     size_t scratch_offset, work_size;
     char *block;
-    const void **args; /* in, out, dout, din of the step at hand */
+    const void **args;  /* in, out, dout, din of the step at hand */
     const void **given; /* inputs of the last forward */
     uint64_t step;
     bool trained; /* the last forward was for training */
@@ -82,10 +82,27 @@ enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int
                              const struct gr_shape *input_shapes, size_t n_params,
                              const int *params, struct graft_error *err);
 
+/* Parts of planning: the trained constants, the types of a graph in which they are inputs, and the
+   statistics of the batch-norms among the nodes `diff`. */
+enum graft_status train_read_params(struct gr_trainer *t, const struct gr_graph *g, size_t n,
+                                    const int *ids, struct graft_error *err);
+enum graft_status train_read_types(struct gr_trainer *t, const struct gr_graph *g, int output,
+                                   const struct gr_shape *shapes, struct graft_error *err);
+enum graft_status train_read_stats(struct gr_trainer *t, const bool *diff, struct graft_error *err);
+/* A function that can follow a batch-norm in one step. */
+bool train_read_act(const struct gr_trainer *t, const struct gr_node *n, struct gr_act *a);
+static inline bool train_is_bn(const struct gr_node *n)
+{
+    return gr_node_is(n, "BatchNormalization") && n->n_in >= 5;
+}
+
 /* Any operator, both ways, by its double reference. */
 extern const struct gr_train_kernel train_reference;
 /* An inference kernel as one for training without gradients, or a reorder with its way back. Takes
    the states over, also on failure. */
+enum graft_status train_plan_reorder(const struct gr_type *t, struct gr_layout from,
+                                     struct gr_layout to, void **state, size_t *scratch,
+                                     const char **impl, struct graft_error *err);
 extern const struct gr_train_kernel train_wrap;
 enum graft_status train_wrap_new(const struct gr_kernel *kernel, void *forward, void *backward,
                                  void **state, struct graft_error *err);

@@ -54,6 +54,10 @@ enum graft_status gr_network_features(const struct gr_model *m, const char *cut,
 enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
                                     enum graft_precision precision, struct gr_network *net,
                                     bool *softmax, struct graft_error *err);
+/* The part of `g` (pictures in) up to a value, of any shape; net->width counts all its elements. */
+enum graft_status gr_network_below(const struct gr_model *m, const struct gr_graph *g, int value,
+                                   int64_t batch, enum graft_precision precision,
+                                   struct gr_network *net, struct graft_error *err);
 /* The same network, planned in fp32. */
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
                                      struct gr_network *fp32, struct graft_error *err);

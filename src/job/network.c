@@ -66,17 +66,31 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
         return s;
     const struct gr_type *y = gr_plan_get_output(net->plan, 0);
     char text[GR_SHAPE_TEXT];
-    if (y->shape.rank < 2 || y->shape.dim[0] != net->batch || y->dtype != GR_F32 ||
-        gr_shape_count_range(&y->shape, 2, y->shape.rank) != 1)
+    if (y->shape.rank < 2 || y->shape.dim[0] != net->batch || y->dtype != GR_F32)
         return gr_error(err, GRAFT_E_UNSUPPORTED,
-                        "the network gives %s %s, expected one float32 vector for each picture",
+                        "the network gives %s %s, expected float32 numbers for each picture",
                         gr_dtype_name(y->dtype), gr_shape_print(&y->shape, text));
-    if (y->shape.dim[1] < 1 || y->shape.dim[1] > MAX_WIDTH)
-        return gr_error(err, GRAFT_E_LIMIT, "the network gives %lld numbers, expected 1 to %d",
-                        (long long)y->shape.dim[1], MAX_WIDTH);
-    net->width = y->shape.dim[1];
+    net->width = gr_shape_count_range(&y->shape, 1, y->shape.rank);
+    if (net->width < 1)
+        return gr_error(err, GRAFT_E_SHAPE, "the network gives nothing: %s",
+                        gr_shape_print(&y->shape, text));
     net->pre = m->pre;
     return GRAFT_OK;
+}
+
+static enum graft_status check_vector(const struct gr_network *net, struct graft_error *err)
+{
+    const struct gr_shape *y = &gr_plan_get_output(net->plan, 0)->shape;
+    char text[GR_SHAPE_TEXT];
+    if (net->width > MAX_WIDTH)
+        return gr_error(err, GRAFT_E_LIMIT, "the network gives %lld numbers, limit is %d",
+                        (long long)net->width, MAX_WIDTH);
+    if (net->width == y->dim[1])
+        return GRAFT_OK;
+    return gr_error(err, GRAFT_E_UNSUPPORTED,
+                    "the network gives %s, expected a vector for each "
+                    "picture",
+                    gr_shape_print(y, text));
 }
 
 /* Everything that decides the vectors. The version goes up whenever kernels or preprocessing give
@@ -100,6 +114,20 @@ static enum graft_status make_key(struct gr_network *net, struct graft_error *er
     gr_hasher_add(h, p->std, sizeof p->std);
     net->key = gr_hasher_get(h);
     gr_hasher_free(h);
+    return s;
+}
+
+/* Exporters often write the batch of 1 into the graph: any number must do. */
+static enum graft_status free_batch(const struct gr_model *m, struct gr_network *net,
+                                    struct graft_error *err)
+{
+    struct gr_type *t = NULL;
+    enum graft_status s = gr_job_input_types(m, 1, &t, err);
+    if (!s) {
+        net->graph->values[net->graph->inputs[0]].type = t[0];
+        s = gr_graph_free_batch(net->graph, err);
+    }
+    gr_free(t);
     return s;
 }
 
@@ -187,6 +215,8 @@ enum graft_status gr_network_features(const struct gr_model *m, const char *cut,
     if (!s)
         s = gr_graph_pool_features(net->graph, &types, n, ids, &feature, &net->width, err);
     if (!s)
+        s = free_batch(m, net, err);
+    if (!s)
         s = make_plan(m, precision, net, err);
     if (!s)
         s = make_key(net, err);
@@ -239,6 +269,34 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
         *softmax = !ends_in_softmax(g, out);
         s = gr_graph_cut(net->graph, 1, &out, err);
     }
+    if (!s)
+        s = free_batch(m, net, err);
+    if (!s)
+        s = make_plan(m, precision, net, err);
+    if (!s)
+        s = check_vector(net, err);
+    if (!s)
+        s = make_key(net, err);
+    if (s) {
+        gr_network_clear(net);
+        gr_error_in(err, s, "%s", m->path);
+    }
+    return s;
+}
+
+enum graft_status gr_network_below(const struct gr_model *m, const struct gr_graph *g, int value,
+                                   int64_t batch, enum graft_precision precision,
+                                   struct gr_network *net, struct graft_error *err)
+{
+    memset(net, 0, sizeof *net);
+    net->batch = batch;
+    enum graft_status s = check_input(m, net, err);
+    if (!s)
+        s = gr_graph_copy(g, &net->graph, err);
+    if (!s)
+        s = gr_graph_cut(net->graph, 1, &value, err);
+    if (!s)
+        snprintf(net->cut, sizeof net->cut, "%s", g->values[value].name);
     if (!s)
         s = make_plan(m, precision, net, err);
     if (!s)

@@ -65,6 +65,26 @@ enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct gra
     return gr_error(err, GRAFT_E_FORMAT, "%s: %s", p->ds.bad[0].path, p->ds.bad[0].why);
 }
 
+enum graft_status gr_pictures_subset(const struct gr_pictures *p, unsigned splits,
+                                     struct gr_pictures *subset, struct graft_error *err)
+{
+    struct gr_dataset *ds = &subset->ds;
+    subset->path = p->path;
+    ds->examples = gr_alloc_array(p->ds.n, sizeof *ds->examples);
+    ds->classes = gr_alloc_array(p->ds.n_classes, sizeof *ds->classes);
+    if (!ds->examples || !ds->classes)
+        return gr_error_nomem(err);
+    for (size_t c = 0; c < p->ds.n_classes; c++)
+        ds->classes[c] = p->ds.classes[c];
+    ds->n_classes = p->ds.n_classes;
+    for (size_t i = 0; i < p->ds.n; i++) {
+        const struct gr_example *e = &p->ds.examples[i];
+        if (p->ok[i] && e->label >= 0 && (splits >> e->split & 1))
+            ds->examples[ds->n++] = *e;
+    }
+    return GRAFT_OK;
+}
+
 enum graft_status gr_pictures_check(const struct gr_pictures *p, const struct graft_events *ev,
                                     struct gr_findings *findings, struct graft_error *err)
 {

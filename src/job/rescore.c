@@ -71,3 +71,21 @@ enum graft_status gr_job_rescore(const char *path, const struct gr_network *net,
     gr_model_clear(&m);
     return s;
 }
+
+enum graft_status gr_job_rescore_whole(const char *path, const struct gr_network *scores,
+                                       enum graft_precision precision, struct graft_error *err)
+{
+    struct gr_model m = {0};
+    struct gr_network again = {0};
+    bool softmax;
+    enum graft_status s = gr_job_open_model(path, NULL, &m, err);
+    if (!s)
+        s = gr_network_scores(&m, scores->batch, precision, &again, &softmax, err);
+    if (!s && memcmp(&again.key, &scores->key, sizeof scores->key) != 0)
+        s = gr_error(err, GRAFT_E_COMPUTE, "the network in the written file differs");
+    if (s)
+        gr_error_in(err, s, "%s: reading back", path);
+    gr_network_clear(&again);
+    gr_model_clear(&m);
+    return s;
+}

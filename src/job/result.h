@@ -33,5 +33,9 @@ enum graft_status gr_lineage_write(const char *dir, const char *command,
 enum graft_status gr_job_rescore(const char *path, const struct gr_network *net,
                                  enum graft_precision precision, const float *x, size_t n,
                                  const float *probs, size_t n_classes, struct graft_error *err);
+/* The same for a whole network: the written one must have the key of `scores`, with which the test
+   pictures were measured, so its probabilities are those. */
+enum graft_status gr_job_rescore_whole(const char *path, const struct gr_network *scores,
+                                       enum graft_precision precision, struct graft_error *err);
 
 #endif

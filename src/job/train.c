@@ -8,13 +8,14 @@
 #include "formats/onnx.h"
 #include "job/pictures.h"
 #include "job/result.h"
+#include "job/tune.h"
 #include "train/attach.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { METHOD_MAJORITY, METHOD_PIXELS, METHOD_TRANSFER, N_METHODS };
+enum { METHOD_MAJORITY, METHOD_PIXELS, METHOD_HEAD, METHOD_TUNED, N_METHODS };
 
 /* One set of examples, gathered into dense arrays. */
 struct subset {
@@ -38,11 +39,14 @@ struct training {
     struct gr_head_options how;
     struct gr_head head;
     struct gr_head_report fit;
-    float *probs; /* (test.n, n_classes) */
+    float *probs; /* (test.n, n_classes), of the chosen method */
+    size_t n_methods, chosen;
+    struct gr_tuned tuned;    /* with --unfreeze */
+    struct gr_network scores; /* the whole fine-tuned network */
     struct gr_metrics metrics[N_METHODS];
     struct gr_paired vs[N_METHODS];
     enum gr_verdict verdict;
-    char verdict_text[160];
+    char verdict_text[400];
     char sha256[GR_SHA256_HEX];
     char *run_dir;
 };
@@ -59,6 +63,8 @@ static void subset_clear(struct subset *s)
 static void training_clear(struct training *t)
 {
     gr_findings_clear(&t->findings);
+    gr_tuned_clear(&t->tuned);
+    gr_network_clear(&t->scores);
     gr_pictures_clear(&t->pics);
     gr_network_clear(&t->net);
     gr_model_clear(&t->model);
@@ -197,6 +203,8 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
     if (o->l2 >= 0)
         t->how.lambda = o->l2 > 0 ? o->l2 : DBL_MIN; /* 0 would ask for cross-validation */
     if (!s)
+        s = gr_tune_check(&o->finetune, err);
+    if (!s)
         s = gr_data_options_check(&o->pictures, err);
     if (!s)
         s = gr_job_gate(o->require, NULL, err);
@@ -222,6 +230,31 @@ static enum graft_status fit_head(struct training *t, struct graft_error *err)
     return s;
 }
 
+static enum graft_precision precision_of(const struct gr_network *net)
+{
+    return gr_plan_get_precision(net->plan) == GR_PRECISION_BF16 ? GRAFT_PRECISION_BF16
+                                                                 : GRAFT_PRECISION_FP32;
+}
+
+/* The transfer methods against the better of the two naive ones. */
+static void judge(struct training *t)
+{
+    const struct gr_metrics *m = t->metrics;
+    int naive =
+        m[METHOD_PIXELS].accuracy > m[METHOD_MAJORITY].accuracy ? METHOD_PIXELS : METHOD_MAJORITY;
+    for (size_t i = METHOD_HEAD; i < t->n_methods; i++)
+        t->vs[i] = gr_compare(t->test.y, m[naive].predicted, m[i].predicted, t->test.n);
+    t->verdict = gr_verdict(&t->vs[t->chosen], "transfer", t->verdict_text, sizeof t->verdict_text);
+    if (t->n_methods > METHOD_TUNED) {
+        struct gr_paired p =
+            gr_compare(t->test.y, m[METHOD_HEAD].predicted, m[METHOD_TUNED].predicted, t->test.n);
+        char text[160];
+        size_t used = strlen(t->verdict_text);
+        gr_verdict(&p, "fine-tuning", text, sizeof text);
+        snprintf(t->verdict_text + used, sizeof t->verdict_text - used, "; %s", text);
+    }
+}
+
 static enum graft_status measure(struct training *t, struct graft_error *err)
 {
     const struct subset *a = &t->train, *b = &t->test;
@@ -244,19 +277,79 @@ static enum graft_status measure(struct training *t, struct graft_error *err)
     if (!s)
         s = gr_head_probs(&t->head, b->x, b->n, t->probs, err);
     if (!s)
-        s = gr_metrics_compute(t->probs, b->y, b->n, t->n_classes, seed,
-                               &t->metrics[METHOD_TRANSFER], err);
+        s = gr_metrics_compute(t->probs, b->y, b->n, t->n_classes, seed, &t->metrics[METHOD_HEAD],
+                               err);
     gr_free(naive);
     if (s)
         return s;
-    const struct gr_metrics *m = t->metrics;
-    int best =
-        m[METHOD_PIXELS].accuracy > m[METHOD_MAJORITY].accuracy ? METHOD_PIXELS : METHOD_MAJORITY;
-    t->vs[METHOD_TRANSFER] =
-        gr_compare(b->y, m[best].predicted, m[METHOD_TRANSFER].predicted, b->n);
-    t->verdict =
-        gr_verdict(&t->vs[METHOD_TRANSFER], "transfer", t->verdict_text, sizeof t->verdict_text);
+    t->n_methods = METHOD_HEAD + 1;
+    t->chosen = METHOD_HEAD;
+    judge(t);
     return GRAFT_OK;
+}
+
+/* ---- the second phase ------------------------------------------------------------------------ */
+
+/* The test pictures through the whole fine-tuned network, from the files on. */
+static enum graft_status measure_tuned(struct training *t, struct graft_error *err)
+{
+    const enum graft_precision precision = precision_of(&t->net);
+    const struct gr_model m = {.graph = t->tuned.graph, .path = t->model.path, .pre = t->model.pre};
+    struct graft_data_options o = t->o->pictures;
+    struct gr_pictures test = {0};
+    bool softmax;
+    o.cache = ""; /* weights that nobody else has */
+    enum graft_status s = gr_network_scores(&m, t->net.batch, precision, &t->scores, &softmax, err);
+    if (!s)
+        s = gr_pictures_subset(&t->pics, 1u << GR_SPLIT_TEST, &test, err);
+    if (!s)
+        s = gr_pictures_run(&test, &t->scores, &o, "test, fine-tuned", t->ev, err);
+    if (!s && test.n_bad)
+        s = gr_error(err, GRAFT_E_IO, "%lld test pictures could be read before, now not",
+                     (long long)test.n_bad);
+    if (!s)
+        s = gr_metrics_compute(test.x, t->test.y, t->test.n, t->n_classes, t->o->pictures.seed,
+                               &t->metrics[METHOD_TUNED], err);
+    if (!s) {
+        t->n_methods = METHOD_TUNED + 1;
+        t->chosen = METHOD_TUNED;
+        memcpy(t->probs, test.x, t->test.n * t->n_classes * sizeof *t->probs);
+        judge(t);
+    }
+    gr_pictures_clear(&test);
+    return s;
+}
+
+static enum graft_status fine_tune(struct training *t, struct graft_error *err)
+{
+    if (!t->o->finetune.unfreeze)
+        return GRAFT_OK;
+    struct gr_head_options head = t->how;
+    if (head.method == GR_METHOD_LOGISTIC)
+        head.lambda = t->fit.lambda; /* as the cross-validation chose */
+    const struct gr_tune_task task = {
+        .o = t->o,
+        .ev = t->ev,
+        .model = &t->model,
+        .net = &t->net,
+        .pics = &t->pics,
+        .head = &head,
+        .dir = t->run_dir,
+    };
+    enum graft_status s = gr_tune(&task, &t->tuned, err);
+    if (s)
+        return s;
+    const struct gr_finetune_report *r = &t->tuned.report;
+    if (!r->best_epoch) {
+        gr_note(t->ev, "fine-tune",
+                "no epoch beat the head alone on validation (loss %.4f): the head alone is kept",
+                r->start_loss);
+        return GRAFT_OK;
+    }
+    gr_note(
+        t->ev, "fine-tune", "best after epoch %lld of %lld: validation loss %.4f, was %.4f; %.1f s",
+        (long long)r->best_epoch, (long long)r->n_epochs, r->best_loss, r->start_loss, r->seconds);
+    return measure_tuned(t, err);
 }
 
 /* The source model's graph with the new head, labels and preprocessing. */
@@ -264,23 +357,17 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
                                     struct graft_error *err)
 {
     const struct gr_model *src = &t->model;
-    struct gr_type *types = NULL;
     char metrics[256];
-    const struct gr_metrics *m = &t->metrics[METHOD_TRANSFER];
+    const struct gr_metrics *m = &t->metrics[t->chosen];
     snprintf(metrics, sizeof metrics,
              "{\"test\": %zu, \"accuracy\": %.6f, \"accuracy_95\": [%.6f, %.6f], "
              "\"balanced_accuracy\": %.6f, \"macro_f1\": %.6f, \"log_loss\": %.6f}",
              m->n, m->accuracy, m->accuracy_ci.lo, m->accuracy_ci.hi, m->balanced_accuracy,
              m->macro_f1, m->log_loss);
-    enum graft_status s = gr_graph_copy(t->net.graph, &out->graph, err);
-    if (!s)
-        s = gr_job_input_types(src, 1, &types, err);
-    if (!s) {
-        out->graph->values[out->graph->inputs[0]].type = types[0];
+    enum graft_status s =
+        gr_graph_copy(t->chosen == METHOD_TUNED ? t->tuned.graph : t->net.graph, &out->graph, err);
+    if (!s && t->chosen == METHOD_HEAD)
         s = gr_head_attach(out->graph, out->graph->outputs[0], &t->head, err);
-    }
-    if (!s)
-        s = gr_graph_free_batch(out->graph, err);
     for (size_t i = 0; !s && i < src->n_props; i++)
         s = gr_model_set_prop(out, src->props[i].key, src->props[i].value, err);
     if (!s)
@@ -290,7 +377,7 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     out->has_pre = true; /* a guess no longer: the head was learned with it */
     const struct gr_meta_extra extra = {
         .cut = t->net.cut,
-        .precision = gr_plan_get_precision(t->net.plan) == GR_PRECISION_BF16 ? "bf16" : "fp32",
+        .precision = precision_of(&t->net) == GRAFT_PRECISION_BF16 ? "bf16" : "fp32",
         .metrics_json = metrics,
         .source_name = gr_path_base(t->o->from),
         .source_sha256 = t->sha256,
@@ -300,7 +387,6 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     };
     if (!s)
         s = gr_meta_write(out, &extra, err);
-    gr_free(types);
     return s;
 }
 
@@ -311,9 +397,12 @@ static enum graft_status write_model(struct training *t, struct graft_error *err
     if (!s)
         s = gr_onnx_write(&out, t->o->out, err);
     gr_model_clear(&out);
-    return s ? s
-             : gr_job_rescore(t->o->out, &t->net, t->o->pictures.precision, t->test.x, t->test.n,
-                              t->probs, t->n_classes, err);
+    if (s)
+        return s;
+    if (t->chosen == METHOD_TUNED)
+        return gr_job_rescore_whole(t->o->out, &t->scores, precision_of(&t->net), err);
+    return gr_job_rescore(t->o->out, &t->net, precision_of(&t->net), t->test.x, t->test.n, t->probs,
+                          t->n_classes, err);
 }
 
 /* ---- what is written beside the model -------------------------------------------------------- */
@@ -322,10 +411,10 @@ static void fill_report(const struct training *t, struct gr_report_method *metho
                         const char *preprocess, struct gr_report *r)
 {
     static const char *const names[N_METHODS] = {"majority class", "nearest pixels (k-NN)",
-                                                 "transfer (head only)"};
-    for (int i = 0; i < N_METHODS; i++)
+                                                 "transfer (head only)", "transfer (fine-tuned)"};
+    for (size_t i = 0; i < t->n_methods; i++)
         methods[i] =
-            (struct gr_report_method){names[i], &t->metrics[i], i == METHOD_TRANSFER, t->vs[i]};
+            (struct gr_report_method){names[i], &t->metrics[i], i >= METHOD_HEAD, t->vs[i]};
     *r = (struct gr_report){
         .data_name = t->o->data,
         .class_names = (const char *const *)t->pics.ds.classes,
@@ -344,8 +433,8 @@ static void fill_report(const struct training *t, struct gr_report_method *metho
         .head = &t->fit,
         .seed = t->o->pictures.seed,
         .methods = methods,
-        .n_methods = N_METHODS,
-        .chosen = METHOD_TRANSFER,
+        .n_methods = t->n_methods,
+        .chosen = t->chosen,
         .verdict = t->verdict,
         .verdict_text = t->verdict_text,
         .paths = t->test.paths,
@@ -391,6 +480,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         s = fit_head(t, err);
     if (!s)
         s = measure(t, err);
+    if (!s)
+        s = fine_tune(t, err);
     if (!s && gr_cancelled(t->ev, err))
         s = GRAFT_E_CANCELLED;
     if (!s)
@@ -402,7 +493,7 @@ static enum graft_status run(struct training *t, struct graft_result **result,
     if (!s && result)
         s = gr_result_new(&report, o->out, t->run_dir, result, err);
     if (!s)
-        s = gr_job_gate(o->require, &t->metrics[METHOD_TRANSFER], err);
+        s = gr_job_gate(o->require, &t->metrics[t->chosen], err);
     if (!s && o->require && t->verdict == GR_HURTS)
         s = gr_error(err, GRAFT_E_GATE, "the model is worse than the naive baseline: %s",
                      t->verdict_text);

@@ -137,10 +137,14 @@ double gr_grad_norm(const float *g, size_t n)
 #pragma omp parallel for schedule(static) if (n > 65536)
     for (size_t c = 0; c < CHUNKS; c++) {
         size_t from = c * each, to = from + each < n ? from + each : n;
-        double s[4] = {0}; /* independent sums, so that the additions overlap */
-        for (size_t i = from; i < to; i++)
-            s[i & 3] += (double)g[i] * g[i];
-        part[c] = (s[0] + s[1]) + (s[2] + s[3]);
+        double s[8] = {0}; /* independent sums, which overlap and fill vectors */
+        size_t i = from;
+        for (; i + 8 <= to; i += 8)
+            for (size_t k = 0; k < 8; k++)
+                s[k] += (double)g[i + k] * (double)g[i + k];
+        for (; i < to; i++)
+            s[0] += (double)g[i] * (double)g[i];
+        part[c] = ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
     }
     for (size_t c = 0; c < CHUNKS; c++)
         sum += part[c];

@@ -55,7 +55,7 @@ static void train_once(const struct gr_graph *g, int output, size_t n_logits, si
     for (size_t i = 0; i < n_logits; i++)
         dlogits[i] = random_float(&seed);
     for (size_t i = 0; i < r->size; i++)
-        r->grads[i] = NAN; /* all of it is to be overwritten */
+        r->grads[i] = NAN;                    /* all of it is to be overwritten */
     for (int twice = 0; twice < 2; twice++) { /* nothing is left over from a step */
         OK(gr_trainer_forward(t, inputs, true, 7, r->logits, &err));
         OK(gr_trainer_backward(t, dlogits, r->grads, &err));
@@ -172,8 +172,7 @@ static int weight(struct net *w, double scale, double shift, bool trained, int r
     int id = value(w, "w");
     OK(gr_tensor_new(GR_F32, &shape, &t, &err));
     for (int64_t i = 0; i < gr_tensor_count(&t); i++)
-        ((float *)gr_tensor_mut(&t))[i] =
-            (float)(scale * (double)random_float(&w->seed) + shift);
+        ((float *)gr_tensor_mut(&t))[i] = (float)(scale * (double)random_float(&w->seed) + shift);
     OK(gr_graph_set_const(w->g, id, &t, &err));
     gr_tensor_clear(&t);
     if (trained)
@@ -181,7 +180,11 @@ static int weight(struct net *w, double scale, double shift, bool trained, int r
     return id;
 }
 
-#define DIMS(...) (const int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                  \
+    (const int64_t[])                                                                              \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
 
 static int node(struct net *w, const char *op, int n_in, const int *in)
 {
@@ -453,8 +456,7 @@ static void missing_gradients(void **state)
     OK(gr_graph_check(w.g, &err));
     OK(gr_graph_bind(w.g, &err));
     gr_trainer_options_init(&o);
-    enum graft_status s =
-        gr_trainer_new(w.g, x, NULL, (size_t)w.n_params, w.params, &o, &t, &why);
+    enum graft_status s = gr_trainer_new(w.g, x, NULL, (size_t)w.n_params, w.params, &o, &t, &why);
     assert_int_equal(s, GRAFT_E_UNSUPPORTED);
     assert_non_null(strstr(why.message, "'Floor'"));
     assert_non_null(strstr(why.message, "'Round'"));
@@ -466,8 +468,8 @@ static void missing_gradients(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operators),    cmocka_unit_test(network),
-        cmocka_unit_test(differences),  cmocka_unit_test(frozen_bytes),
+        cmocka_unit_test(operators),         cmocka_unit_test(network),
+        cmocka_unit_test(differences),       cmocka_unit_test(frozen_bytes),
         cmocka_unit_test(missing_gradients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

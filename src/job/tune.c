@@ -1,0 +1,468 @@
+/* How does fine-tuning get its data, and what does it leave behind? */
+#include "job/tune.h"
+#include "base/events.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "data/augment.h"
+#include "data/loader.h"
+#include "train/attach.h"
+#include <stdio.h>
+#include <string.h>
+
+/* One of the two parts, with its border values in memory or its pictures on disk. */
+struct part {
+    struct gr_pictures pics; /* a subset; x holds border values unless from pictures */
+    int *labels;
+    const char **paths;
+    struct gr_batch_source source;
+    /* from pictures: */
+    const struct graft_preprocess *pre;
+    const struct graft_data_options *data;
+    const struct graft_events *ev;
+    struct gr_augment augment;
+    bool augmented;
+    struct gr_loader *loader;
+    const char **epoch_paths;
+    struct gr_view *views;
+    size_t row_size;
+};
+
+struct tuning {
+    const struct gr_tune_task *task;
+    struct gr_graph *whole;
+    struct gr_moving moving;
+    struct gr_network below;
+    struct part train, val;
+    struct gr_trainer *trainer;
+    double *class_weights;
+    struct gr_buf history;
+};
+
+static void part_clear(struct part *p)
+{
+    gr_loader_close(p->loader);
+    gr_pictures_clear(&p->pics);
+    gr_free(p->labels);
+    gr_free(p->paths);
+    gr_free(p->epoch_paths);
+    gr_free(p->views);
+}
+
+static void tuning_clear(struct tuning *t)
+{
+    gr_trainer_free(t->trainer);
+    part_clear(&t->train);
+    part_clear(&t->val);
+    gr_network_clear(&t->below);
+    gr_moving_clear(&t->moving);
+    gr_graph_free(t->whole);
+    gr_free(t->class_weights);
+    gr_buf_clear(&t->history);
+}
+
+void gr_tuned_clear(struct gr_tuned *t)
+{
+    gr_graph_free(t->graph);
+    memset(t, 0, sizeof *t);
+}
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+static int find_word(const char *word, const char *const *words)
+{
+    for (int i = 0; words[i]; i++)
+        if (!strcmp(word, words[i]))
+            return i;
+    return -1;
+}
+
+static const char *const optimizers[] = {"adamw", "sgd", NULL};
+static const char *const schedules[] = {"one-cycle", "cosine", "step", "constant", NULL};
+static const char *const bn_modes[] = {"frozen", "adapt", "train", NULL};
+
+enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err)
+{
+    enum gr_augment_preset preset;
+    if (!o->unfreeze)
+        return GRAFT_OK;
+    if (find_word(o->optimizer, optimizers) < 0)
+        return gr_error(err, GRAFT_E_ARG, "the optimizer is '%s', expected adamw or sgd",
+                        o->optimizer);
+    if (find_word(o->schedule, schedules) < 0)
+        return gr_error(err, GRAFT_E_ARG,
+                        "the schedule is '%s', expected one-cycle, cosine, step or constant",
+                        o->schedule);
+    if (find_word(o->bn, bn_modes) < 0)
+        return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
+                        o->bn);
+    if (o->epochs < 1 || o->batch < 1 || !(o->lr > 0))
+        return gr_error(err, GRAFT_E_ARG, "%d epochs of batches of %d at rate %g", o->epochs,
+                        o->batch, o->lr);
+    enum graft_status s = gr_augment_find(o->augment, &preset, err);
+    if (!s && preset != GR_AUGMENT_NONE && strcmp(o->unfreeze, "all") != 0)
+        s = gr_error(
+            err, GRAFT_E_ARG,
+            "augmentation needs --unfreeze all: the frozen part of a network runs once for "
+            "each picture");
+    return s;
+}
+
+static struct gr_finetune_options loop_options(const struct tuning *t, char *checkpoint)
+{
+    static const enum gr_schedule_kind kinds[] = {GR_SCHEDULE_ONE_CYCLE, GR_SCHEDULE_COSINE,
+                                                  GR_SCHEDULE_STEP, GR_SCHEDULE_CONSTANT};
+    const struct graft_finetune_options *o = &t->task->o->finetune;
+    struct gr_finetune_options f;
+    gr_finetune_options_init(&f);
+    gr_optim_options_init(&f.optim,
+                          find_word(o->optimizer, optimizers) ? GR_OPTIM_SGD : GR_OPTIM_ADAMW);
+    f.epochs = o->epochs;
+    f.accumulate = o->accumulate;
+    f.lr = o->lr;
+    f.schedule = kinds[find_word(o->schedule, schedules)];
+    f.warmup = o->warmup;
+    f.weight_decay = o->weight_decay;
+    f.pull = o->pull;
+    f.layer_decay = o->layer_decay;
+    f.lowest = 1;
+    f.clip = o->clip;
+    f.loss.smoothing = o->label_smoothing;
+    f.loss.focal = o->focal;
+    f.loss.class_weights = t->class_weights;
+    f.mix.mixup = o->mixup;
+    f.mix.cutmix = o->cutmix;
+    f.ema = o->ema;
+    f.patience = o->patience;
+    f.seed = t->task->o->pictures.seed;
+    f.checkpoint = checkpoint;
+    f.resume = o->resume;
+    return f;
+}
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+static enum graft_status fill_cached(void *user, int64_t epoch, const int64_t *indices, size_t n,
+                                     float *const *inputs, struct graft_error *err)
+{
+    const struct part *p = user;
+    (void)epoch, (void)err;
+    for (size_t i = 0; i < n; i++)
+        memcpy(inputs[0] + i * p->row_size, p->pics.x + (size_t)indices[i] * p->row_size,
+               p->row_size * sizeof **inputs);
+    return GRAFT_OK;
+}
+
+static enum graft_status begin_pictures(void *user, int64_t epoch, const int64_t *indices, size_t n,
+                                        struct graft_error *err)
+{
+    struct part *p = user;
+    gr_loader_close(p->loader);
+    p->loader = NULL;
+    const char **paths = gr_realloc_array(p->epoch_paths, n, sizeof *paths);
+    p->epoch_paths = paths ? paths : p->epoch_paths;
+    struct gr_view *views = gr_realloc_array(p->views, n, sizeof *views);
+    p->views = views ? views : p->views;
+    if (!paths || !views)
+        return gr_error_nomem(err);
+    for (size_t i = 0; i < n; i++) {
+        paths[i] = p->paths[indices[i]];
+        views[i] = (struct gr_view){p->data->seed, epoch, indices[i]};
+    }
+    const struct gr_loader_options o = {
+        .paths = paths,
+        .n = n,
+        .preprocess = p->pre,
+        .augment = p->augmented ? &p->augment : NULL,
+        .views = p->augmented ? views : NULL,
+        .batch = 1,
+        .depth = 64,
+        .workers = p->data->workers,
+        .limits = {p->data->max_pixels, GR_IMAGE_MAX_SIDE},
+        .events = p->ev,
+    };
+    return gr_loader_open(&o, &p->loader, err);
+}
+
+static enum graft_status fill_pictures(void *user, int64_t epoch, const int64_t *indices, size_t n,
+                                       float *const *inputs, struct graft_error *err)
+{
+    struct part *p = user;
+    (void)epoch;
+    for (size_t i = 0; i < n; i++) {
+        const struct gr_batch *b;
+        enum graft_status s = gr_loader_next(p->loader, &b, err);
+        if (s)
+            return s;
+        if (!b || b->items[0].status)
+            return gr_error(err, GRAFT_E_IO, "%s: could be read before, now not: %s",
+                            p->paths[indices[i]], b ? b->items[0].message : "it is missing");
+        memcpy(inputs[0] + i * p->row_size, b->x, p->row_size * sizeof **inputs);
+    }
+    return GRAFT_OK;
+}
+
+/* ---- the two parts --------------------------------------------------------------------------- */
+
+/* Without a val part every tenth training example of each class, by the seed, becomes one. */
+static enum graft_status split_off_val(struct tuning *t, struct graft_error *err)
+{
+    struct gr_dataset *a = &t->train.pics.ds, *b = &t->val.pics.ds;
+    int64_t *order = gr_alloc_array(a->n, sizeof *order);
+    bool *take = gr_alloc_zero(a->n, sizeof *take);
+    if (!order || !take) {
+        gr_free(order);
+        gr_free(take);
+        return gr_error_nomem(err);
+    }
+    for (size_t c = 0; c < a->n_classes; c++) {
+        size_t n = 0;
+        for (size_t i = 0; i < a->n; i++)
+            if ((size_t)a->examples[i].label == c)
+                order[n++] = (int64_t)i;
+        gr_rng_shuffle(t->task->o->pictures.seed, 0x76616c + c, order, n);
+        size_t wanted = n < 3 ? 0 : (n + 9) / 10;
+        for (size_t i = 0; i < wanted; i++)
+            take[order[i]] = true;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < a->n; i++)
+        if (take[i])
+            b->examples[b->n++] = a->examples[i];
+        else
+            a->examples[kept++] = a->examples[i];
+    a->n = kept;
+    gr_free(order);
+    gr_free(take);
+    return GRAFT_OK;
+}
+
+static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
+                                   struct graft_error *err)
+{
+    const struct graft_train_options *o = t->task->o;
+    struct gr_dataset *ds = &p->pics.ds;
+    enum gr_augment_preset preset = GR_AUGMENT_NONE;
+    p->labels = gr_alloc_array(ds->n, sizeof *p->labels);
+    p->paths = gr_alloc_array(ds->n, sizeof *p->paths);
+    if (!p->labels || !p->paths)
+        return gr_error_nomem(err);
+    for (size_t i = 0; i < ds->n; i++) {
+        p->labels[i] = ds->examples[i].label;
+        p->paths[i] = ds->examples[i].path;
+    }
+    p->row_size = (size_t)gr_shape_count(&t->moving.border_shape);
+    p->source = (struct gr_batch_source){.n = ds->n, .label = p->labels, .user = p};
+    if (!t->moving.from_pictures) {
+        p->source.fill = fill_cached;
+        return gr_pictures_run(&p->pics, &t->below, &o->pictures,
+                               train ? "border, train" : "border, val", t->task->ev, err);
+    }
+    p->pre = &t->task->model->pre;
+    p->data = &o->pictures;
+    p->ev = t->task->ev;
+    enum graft_status s = gr_augment_find(o->finetune.augment, &preset, err);
+    gr_augment_init(&p->augment, preset);
+    p->augmented = train && preset != GR_AUGMENT_NONE;
+    p->source.begin = begin_pictures;
+    p->source.fill = fill_pictures;
+    return s;
+}
+
+static enum graft_status open_parts(struct tuning *t, struct graft_error *err)
+{
+    const struct gr_pictures *all = t->task->pics;
+    enum graft_status s = gr_pictures_subset(all, 1u << GR_SPLIT_TRAIN, &t->train.pics, err);
+    if (!s)
+        s = gr_pictures_subset(all, 1u << GR_SPLIT_VAL, &t->val.pics, err);
+    if (!s && !t->val.pics.ds.n)
+        s = split_off_val(t, err);
+    return s;
+}
+
+/* ---- the network ----------------------------------------------------------------------------- */
+
+/* A head fitted on the training part alone, so that validation says the truth from the start. */
+static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
+{
+    const struct gr_pictures *all = t->task->pics;
+    const struct gr_dataset *ds = &t->train.pics.ds;
+    const size_t width = (size_t)t->task->net->width;
+    struct gr_head head = {0};
+    float *x = gr_alloc_array(ds->n, width * sizeof *x);
+    int *y = gr_alloc_array(ds->n, sizeof *y);
+    enum graft_status s = x && y ? GRAFT_OK : gr_error_nomem(err);
+    for (size_t i = 0, k = 0; !s && i < ds->n; i++) { /* both lists are in the same order */
+        while (strcmp(all->ds.examples[k].path, ds->examples[i].path) != 0)
+            k++;
+        memcpy(x + i * width, all->x + k * width, width * sizeof *x);
+        y[i] = ds->examples[i].label;
+    }
+    if (!s)
+        s = gr_head_fit(t->task->head, x, y, ds->n, width, ds->n_classes, t->class_weights,
+                        t->task->ev, &head, NULL, err);
+    if (!s && head.kind == GR_HEAD_KNN)
+        s = gr_error(err, GRAFT_E_ARG, "a k-NN head cannot be fine-tuned; use logistic or mlp:H");
+    if (!s)
+        s = gr_graph_copy(t->task->net->graph, &t->whole, err);
+    if (!s)
+        s = gr_head_attach(t->whole, t->whole->outputs[0], &head, err);
+    gr_head_free(&head);
+    gr_free(x);
+    gr_free(y);
+    return s;
+}
+
+static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
+{
+    const struct graft_finetune_options *o = &t->task->o->finetune;
+    struct gr_trainer_options to;
+    struct gr_shape shape = t->moving.border_shape;
+    gr_trainer_options_init(&to);
+    to.batch = o->batch < (int64_t)t->train.pics.ds.n ? o->batch : (int64_t)t->train.pics.ds.n;
+    to.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
+    to.seed = t->task->o->pictures.seed;
+    shape.dim[0] = to.batch;
+    return gr_trainer_new(t->moving.upper, t->moving.logits, &shape, t->moving.n_params,
+                          t->moving.params, &to, &t->trainer, err);
+}
+
+static void on_epoch(void *user, const struct gr_history_row *row)
+{
+    struct tuning *t = user;
+    struct gr_buf *b = &t->history;
+    gr_buf_printf(b, "{\"epoch\": %lld, \"step\": %lld", (long long)row->epoch,
+                  (long long)row->step);
+    const struct {
+        const char *name;
+        double v;
+    } reals[] = {{"lr", row->lr},
+                 {"train_loss", row->train_loss},
+                 {"val_loss", row->val_loss},
+                 {"val_accuracy", row->val_accuracy},
+                 {"seconds", row->seconds}};
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++)
+        if (reals[i].v - reals[i].v == 0) /* finite */
+            gr_buf_printf(b, ", \"%s\": %.9g", reals[i].name, reals[i].v);
+    gr_buf_puts(b, "}\n");
+}
+
+static struct gr_hash task_key(const struct tuning *t)
+{
+    struct gr_hash parts[2] = {t->task->net->key, {0, 0}};
+    struct gr_hasher *h = gr_hasher_new();
+    if (!h)
+        return parts[0];
+    gr_hasher_add(h, parts, sizeof parts[0]);
+    gr_hasher_add_str(h, t->task->o->finetune.unfreeze);
+    gr_hasher_add_str(h, t->task->o->finetune.bn);
+    gr_hasher_add_str(h, t->task->o->finetune.augment);
+    gr_hasher_add_i64(h, t->task->o->finetune.batch);
+    for (size_t i = 0; i < t->train.pics.ds.n; i++)
+        gr_hasher_add_str(h, t->train.paths[i]);
+    parts[1] = gr_hasher_get(h);
+    gr_hasher_free(h);
+    return parts[1];
+}
+
+static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
+{
+    char *checkpoint = gr_path_join(t->task->dir, "checkpoint");
+    char *history = gr_path_join(t->task->dir, "history.jsonl");
+    enum graft_status s = checkpoint && history ? gr_mkdir(t->task->dir, err) : gr_error_nomem(err);
+    if (!s) {
+        const struct gr_finetune_options o = loop_options(t, checkpoint);
+        struct gr_shape shape = t->moving.border_shape;
+        shape.dim[0] = t->task->o->finetune.batch < (int)t->train.pics.ds.n
+                           ? t->task->o->finetune.batch
+                           : (int64_t)t->train.pics.ds.n;
+        const struct gr_finetune_task task = {
+            .trainer = t->trainer,
+            .n_inputs = 1,
+            .input_shapes = &shape,
+            .n_classes = t->train.pics.ds.n_classes,
+            .train = &t->train.source,
+            .val = t->val.pics.ds.n ? &t->val.source : NULL,
+            .depth = t->moving.depth,
+            .fresh = t->moving.fresh,
+            .key = task_key(t),
+            .events = t->task->ev,
+            .on_epoch = on_epoch,
+            .user = t,
+        };
+        s = gr_finetune(&task, &o, &out->report, err);
+    }
+    if (!s)
+        s = gr_file_write(history, t->history.data, t->history.size, err);
+    if (!s)
+        remove(checkpoint); /* the work is done; nothing is left to go on from */
+    gr_free(checkpoint);
+    gr_free(history);
+    return s;
+}
+
+static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
+{
+    const struct graft_train_options *o = t->task->o;
+    const enum graft_precision precision =
+        gr_plan_get_precision(t->task->net->plan) == GR_PRECISION_BF16 ? GRAFT_PRECISION_BF16
+                                                                       : GRAFT_PRECISION_FP32;
+    enum graft_status s = open_parts(t, err);
+    if (!s && !strcmp(o->class_weights, "balanced")) {
+        const struct gr_dataset *ds = &t->train.pics.ds;
+        int *y = gr_alloc_array(ds->n, sizeof *y);
+        t->class_weights = gr_alloc_array(ds->n_classes, sizeof *t->class_weights);
+        if (!y || !t->class_weights)
+            s = gr_error_nomem(err);
+        for (size_t i = 0; !s && i < ds->n; i++)
+            y[i] = ds->examples[i].label;
+        if (!s)
+            gr_class_weights_balanced(y, ds->n, ds->n_classes, t->class_weights);
+        gr_free(y);
+    }
+    if (!s)
+        s = attach_head(t, err);
+    if (!s)
+        s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, o->finetune.unfreeze,
+                             (enum gr_bn_mode)find_word(o->finetune.bn, bn_modes), &t->moving, err);
+    if (!s)
+        gr_note(t->task->ev, "fine-tune", "%s", t->moving.text);
+    if (!s && !t->moving.from_pictures)
+        s = gr_network_below(t->task->model, t->whole, t->moving.border, t->task->net->batch,
+                             precision, &t->below, err);
+    if (!s)
+        s = open_part(t, &t->train, true, err);
+    if (!s)
+        s = open_part(t, &t->val, false, err);
+    if (!s)
+        s = make_trainer(t, err);
+    if (!s)
+        gr_note(t->task->ev, "fine-tune",
+                "%zu training and %zu validation pictures, %.0f MB of work "
+                "memory",
+                t->train.pics.ds.n, t->val.pics.ds.n,
+                (double)gr_trainer_get_work_size(t->trainer) * 1e-6);
+    if (!s)
+        s = fit(t, out, err);
+    if (!s)
+        s = gr_trainer_store(t->trainer, t->whole, err);
+    return s;
+}
+
+enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
+                          struct graft_error *err)
+{
+    struct tuning t = {.task = task};
+    memset(out, 0, sizeof *out);
+    gr_buf_init(&t.history, 0);
+    enum graft_status s = run(&t, out, err);
+    if (!s) {
+        out->n_train = t.train.pics.ds.n;
+        out->n_val = t.val.pics.ds.n;
+        snprintf(out->text, sizeof out->text, "%s", t.moving.text);
+        out->graph = t.whole;
+        t.whole = NULL;
+    }
+    tuning_clear(&t);
+    return s;
+}

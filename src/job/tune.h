@@ -1,0 +1,54 @@
+/* Fine-tuning as a step of training: which part moves, and what comes of it. */
+#ifndef GR_JOB_TUNE_H
+#define GR_JOB_TUNE_H
+
+#include "job/pictures.h"
+#include "train/finetune.h"
+#include "train/head.h"
+
+/* ---- tune_part.c: which part of the network moves ---- */
+
+struct gr_moving {
+    struct gr_graph *upper; /* what lies above the border, with the head; its only input is it */
+    int border;             /* value id, in this and in the whole graph */
+    bool from_pictures;     /* the border is the network's input: nothing is frozen below it */
+    struct gr_shape border_shape; /* for a batch of 1 */
+    int logits;
+    int *params, *depth; /* trained constants, from input to output, and their stage */
+    bool *fresh;         /* of the new head */
+    size_t n_params;
+    int64_t n_weights; /* their elements */
+    char text[512];    /* one line: what moves, what stays */
+};
+/* `whole` is `backbone` (pictures in, features out) with a head after it: the same ids and node
+   numbers. `unfreeze` as in graft_finetune_options. */
+enum graft_status gr_moving_choose(const struct gr_model *m, const struct gr_graph *backbone,
+                                   const struct gr_graph *whole, const char *unfreeze,
+                                   enum gr_bn_mode bn, struct gr_moving *out,
+                                   struct graft_error *err);
+void gr_moving_clear(struct gr_moving *p);
+
+/* ---- tune.c ---- */
+
+struct gr_tune_task {
+    const struct graft_train_options *o;
+    const struct graft_events *ev;
+    const struct gr_model *model;
+    const struct gr_network *net;       /* pictures to features */
+    const struct gr_pictures *pics;     /* with features and splits */
+    const struct gr_head_options *head; /* how the head is fitted, its strength already chosen */
+    const char *dir;                    /* for the checkpoint and history.jsonl */
+};
+struct gr_tuned {
+    struct gr_graph *graph; /* whole network with the weights that were best on validation */
+    struct gr_finetune_report report;
+    size_t n_train, n_val;
+    char text[512]; /* what moved */
+};
+/* Everything that can be wrong with the options, before any work. */
+enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err);
+enum graft_status gr_tune(const struct gr_tune_task *t, struct gr_tuned *out,
+                          struct graft_error *err);
+void gr_tuned_clear(struct gr_tuned *t);
+
+#endif

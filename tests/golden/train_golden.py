@@ -1,0 +1,126 @@
+"""Writes train_golden.txt: what PyTorch computes in double when networks with weights made by the
+formula of zoo_golden.py are trained for ten steps, for test_train_golden.c.
+
+usage: train_golden.py [--choose]
+--choose looks for the pictures again: minutes.
+"""
+import os
+import sys
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torchvision.models as tv
+
+from zoo_golden import HERE, CifarResNet, make, numbers, uniform
+
+CHOOSE = "--choose" in sys.argv
+BATCH, STEPS, PICTURES = 4, 10, 24
+
+
+def params_of(net, with_bn):
+    """In the order of the file's lines."""
+    found = []
+    for name, m in net.named_modules():
+        if isinstance(m, nn.BatchNorm2d) and not with_bn:
+            continue
+        if isinstance(m, (nn.BatchNorm2d, nn.Conv2d, nn.Linear)):
+            found += [p for p in (m.weight, m.bias) if p is not None]
+    return found
+
+
+def picture(k, size):
+    shape = (BATCH, 3) + size
+    u = uniform("input%d" % k, int(np.prod(shape)))
+    return torch.from_numpy((2 * u - 1).astype(np.float32).reshape(shape)).double()
+
+
+def choose_picture(net, size):
+    """That of which no activation comes near a kink: there float and double may part."""
+    margins = []
+
+    def look(module, args):
+        for kink in (0, 6) if isinstance(module, nn.ReLU6) else (0,):
+            margins.append((args[0] - kink).abs().min().item())
+
+    def relu(x, inplace=False):
+        look(None, (x,))
+        return torch.relu(x)
+
+    best, best_k, plain = -1, 0, F.relu
+    F.relu = relu
+    hooks = [m.register_forward_pre_hook(look) for m in net.modules()
+             if isinstance(m, (nn.ReLU, nn.ReLU6))]
+    for k in range(PICTURES):
+        margins.clear()
+        with torch.no_grad():
+            net(picture(k, size))
+        if min(margins, default=0) > best:
+            best, best_k = min(margins, default=0), k
+    F.relu = plain
+    for h in hooks:
+        h.remove()
+    return best_k
+
+
+def train(net, size, bn_train, lr, best):
+    state = {k: make(k, tuple(v.shape)).double() if v.dim() else v
+             for k, v in net.state_dict().items()}
+    net.load_state_dict(state)
+    net.train(bn_train)
+    for m in net.modules():
+        if isinstance(m, nn.Dropout):
+            m.p = 0.0
+        if isinstance(m, nn.BatchNorm2d):
+            m.weight.requires_grad = m.bias.requires_grad = bn_train
+    if CHOOSE:
+        best = choose_picture(net, size)
+        net.load_state_dict(state)
+    params = params_of(net, bn_train)
+    sgd = torch.optim.SGD(params, lr=lr, momentum=0.9)
+    x, y = picture(best, size), torch.arange(BATCH) * 3 % 10
+    losses, grads = [], []
+    for step in range(STEPS):
+        sgd.zero_grad()
+        loss = F.cross_entropy(net(x), y)
+        loss.backward()
+        if step == 0:
+            for p in params:
+                g = p.grad.flatten()
+                grads += [g.norm().item(), g[len(g) // 2].item()]
+        losses.append(loss.item())
+        sgd.step()
+    stats = [v.double().norm().item() for k, v in net.state_dict().items()
+             if k.endswith(("running_mean", "running_var"))]
+    return best, losses, grads, stats
+
+
+def main():
+    torch.manual_seed(0)
+    with open(os.path.join(HERE, "train_golden.txt"), "w") as f:
+        for title, net, size, lrs, pictures in (
+                ("ResNet-18", tv.resnet18(num_classes=10), (64, 48), (2e-6, 1e-4), (8, 19)),
+                ("MobileNetV2 1.0", tv.mobilenet_v2(num_classes=10), (64, 64), (2e-8, 5e-7),
+                 (17, 2)),
+                ("ShuffleNetV2 x0.5", tv.shufflenet_v2_x0_5(num_classes=10), (64, 64),
+                 (2e-8, 1e-7), (19, 11)),
+                ("CIFAR ResNet-20", CifarResNet(3), (32, 32), (1e-6, 1e-4), (16, 6))):
+            net.double()
+            f.write("net %dx%d %s\n" % (size[0], size[1], title))
+            for name, m in net.named_modules():
+                if isinstance(m, nn.BatchNorm2d):
+                    f.write("bn %s %d\n" % (name, m.num_features))
+                elif isinstance(m, (nn.Conv2d, nn.Linear)):
+                    shape = " ".join(map(str, m.weight.shape))
+                    f.write("%s %s %s\n" % ("w" if m.bias is None else "wb", name, shape))
+            runs = [train(net, size, *how) for how in zip((False, True), lrs, pictures)]
+            f.write("out %g %g %d %d\n" % (lrs + tuple(r[0] for r in runs)))
+            for _, losses, grads, stats in runs:
+                for v in (losses, grads, stats):
+                    f.write(numbers(torch.tensor(v, dtype=torch.double)) + "\n")
+            print(title, *[[round(v, 4) for v in r[1]] for r in runs], sep="\n")
+
+
+if __name__ == "__main__":
+    main()
