@@ -86,7 +86,7 @@ struct ui {
          0,           0},                                                                          \
         {OPT_INT, 'j', "workers", &(p)->workers, "N", "decoding threads (default: one per core)",  \
          0,       256},                                                                            \
-        {OPT_INT, 0,   "batch-size", &(p)->batch, "N", "pictures per forward pass (default 8)",    \
+        {OPT_INT, 0,   "forward-batch", &(p)->batch, "N", "pictures per forward pass (default 8)", \
          1,       4096},                                                                           \
         {OPT_CHOICE,                                                                               \
          0,                                                                                        \

@@ -290,7 +290,7 @@ GRAFT_API void graft_train_options_init(struct graft_train_options *o);
 /* The main job: read, check, compute features once, fit the head, compare with naive baselines on
    the test pictures (never used for any choice), write `out` and `out`.run/, read it back, score
    again. `result` may be NULL. GRAFT_E_GATE: everything was written, `require` was not reached or
-   the model does not beat the naive baselines while `require` is set. */
+   the model is worse than the best naive baseline while `require` is set. */
 GRAFT_API enum graft_status graft_train(const struct graft_train_options *o,
                                         const struct graft_events *events,
                                         struct graft_result **result, struct graft_error *err);

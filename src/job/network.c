@@ -71,9 +71,9 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
                         "the network gives %s %s, expected float32 numbers for each picture",
                         gr_dtype_name(y->dtype), gr_shape_print(&y->shape, text));
     net->width = gr_shape_count_range(&y->shape, 1, y->shape.rank);
-    if (net->width < 1 || net->width > MAX_WIDTH)
-        return gr_error(err, GRAFT_E_LIMIT, "the network gives %lld numbers, expected 1 to %d",
-                        (long long)net->width, MAX_WIDTH);
+    if (net->width < 1)
+        return gr_error(err, GRAFT_E_SHAPE, "the network gives nothing: %s",
+                        gr_shape_print(&y->shape, text));
     net->pre = m->pre;
     return GRAFT_OK;
 }
@@ -82,6 +82,9 @@ static enum graft_status check_vector(const struct gr_network *net, struct graft
 {
     const struct gr_shape *y = &gr_plan_get_output(net->plan, 0)->shape;
     char text[GR_SHAPE_TEXT];
+    if (net->width > MAX_WIDTH)
+        return gr_error(err, GRAFT_E_LIMIT, "the network gives %lld numbers, limit is %d",
+                        (long long)net->width, MAX_WIDTH);
     if (net->width == y->dim[1])
         return GRAFT_OK;
     return gr_error(err, GRAFT_E_UNSUPPORTED,
