@@ -287,9 +287,10 @@ def head_features(n, d, classes):
     """Features as a network gives them: not negative, correlated, classes that overlap."""
     rng = np.random.default_rng(n + classes)
     y = rng.integers(0, classes, n, dtype=np.int32)
+    y[:classes] = np.arange(classes)  # no class without an example
     centres = rng.standard_normal((classes, 64), np.float32)
     mix = rng.standard_normal((64, d), np.float32) / 8
-    x = (centres[y] + 1.5 * rng.standard_normal((n, 64), np.float32)) @ mix
+    x = (centres[y] + 3 * rng.standard_normal((n, 64), np.float32)) @ mix
     x += 0.5 * rng.standard_normal((n, d), np.float32)
     np.maximum(x, 0, out=x)
     px, py = path("out", "head.f32"), path("out", "head.i32")
