@@ -359,8 +359,8 @@ def job_cold(res, opt):
         more, m, s = (HALF, ".5,.5,.5", ".5,.5,.5") if arch not in NAMES else (
             [], ".485,.456,.406", ".229,.224,.225")
 
-        def graft():
-            return run([GRAFT, "predict", model, photo, "-q", *more])
+        def graft(*precision):
+            return run([GRAFT, "predict", model, photo, "-q", *more, *precision])
 
         def peer():
             return run([sys.executable, "-c", ORT_ONE_LINER, model, photo, m, s])
@@ -368,9 +368,11 @@ def job_cold(res, opt):
         ours = last_log().split("\t")[1]
         peer()
         res.check(f"{name}: same class as onnxruntime (0: yes)", float(ours != last_log().strip()), 0)
-        t = res.turns(opt.rounds * 2, {"ort": peer, "graft": graft})
-        res.row(f"first prediction, {name}", "predict", t["graft"], "Python with onnxruntime", t["ort"],
-                limit=limit, unit="ms", scale=1000)
+        t = res.turns(opt.rounds * 2, {"ort": peer, "auto": graft,
+                                       "fp32": lambda: graft("--precision", "fp32")})
+        for p in ("auto", "fp32"):
+            res.row(f"first prediction, {name}", p, t[p], "Python with onnxruntime", t["ort"],
+                    limit=limit, unit="ms", scale=1000)
 
 
 def job_again(res, opt):
