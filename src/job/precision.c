@@ -95,29 +95,43 @@ static enum graft_status measure(const struct gr_model *m, const struct gr_netwo
     return s;
 }
 
-/* The difference is kept beside the features, so that a second run decodes nothing. */
-static struct gr_cache_key cache_key(const struct gr_network *net)
+/* The difference is kept beside the features, so that a second run decodes nothing; under a hash of
+   the pictures' bytes, so that it does not depend on what another data set left in the cache. */
+static enum graft_status make_cache_key(const struct gr_network *net, const struct gr_pictures *p,
+                                        struct gr_cache_key *key, struct graft_error *err)
 {
-    static const char what[] = "difference of bf16 and fp32";
-    return (struct gr_cache_key){net->key, gr_hash_bytes(what, sizeof what)};
+    struct gr_hasher *h = gr_hasher_new();
+    uint8_t *bytes = NULL;
+    size_t cap = 0, size;
+    if (!h)
+        return gr_error_nomem(err);
+    gr_hasher_add_str(h, "difference of bf16 and fp32");
+    for (size_t i = 0; i < p->ds.n && i < (size_t)net->batch; i++) {
+        struct graft_error bad;
+        if (!gr_file_read(p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap, &size, &bad))
+            gr_hasher_add(h, bytes, size);
+    }
+    *key = (struct gr_cache_key){net->key, gr_hasher_get(h)};
+    gr_hasher_free(h);
+    gr_free(bytes);
+    return GRAFT_OK;
 }
 
-static bool recall(struct gr_cache *cache, const struct gr_network *net, float *difference)
+static bool recall(struct gr_cache *cache, struct gr_cache_key key, float *difference)
 {
     struct gr_cache_entry e;
     struct graft_error ignored;
     bool found = false;
-    return cache && !gr_cache_get(cache, cache_key(net), &e, difference, 1, &found, &ignored) &&
-           found;
+    return cache && !gr_cache_get(cache, key, &e, difference, 1, &found, &ignored) && found;
 }
 
-static void remember(struct gr_cache *cache, const struct gr_network *net, const float *difference)
+static void remember(struct gr_cache *cache, struct gr_cache_key key, const float *difference)
 {
     struct gr_cache_entry e;
     struct graft_error ignored; /* it will be measured again */
     memset(&e, 0, sizeof e);
-    const struct gr_cache_put put = {cache_key(net), &e, difference, 1};
-    if (cache)
+    const struct gr_cache_put put = {key, &e, difference, 1};
+    if (cache && isfinite(*difference))
         gr_cache_put_batch(cache, &put, 1, &ignored);
 }
 
@@ -133,8 +147,11 @@ enum graft_status gr_network_settle(struct gr_network *net, const struct gr_mode
         return GRAFT_OK;
     if (gr_model_get_prop(m, "graft.precision")) /* settled when the model was trained */
         return GRAFT_OK;
-    enum graft_status s = gr_cache_of_options(o, ev, &cache, err);
-    if (!s && recall(cache, net, &difference)) {
+    struct gr_cache_key key;
+    enum graft_status s = make_cache_key(net, p, &key, err);
+    if (!s)
+        s = gr_cache_of_options(o, ev, &cache, err);
+    if (!s && recall(cache, key, &difference)) {
         if (difference > BF16_LIMIT)
             s = gr_network_to_fp32(m, net, &fp32, err);
     } else if (!s) {
@@ -142,7 +159,7 @@ enum graft_status gr_network_settle(struct gr_network *net, const struct gr_mode
         if (!s)
             s = measure(m, net, &fp32, p, &difference, err);
         if (!s)
-            remember(cache, net, &difference);
+            remember(cache, key, &difference);
     }
     gr_cache_close(cache);
     if (!s && difference > BF16_LIMIT) {

@@ -83,13 +83,18 @@ static enum graft_status predict_next(struct prediction *t, int *i, struct graft
 static enum graft_status run(struct prediction *t, struct graft_error *err)
 {
     const struct graft_predict_options *o = t->o;
+    enum graft_precision precision = o->pictures.precision;
     int64_t batch = o->n_paths < o->pictures.batch ? o->n_paths : o->pictures.batch;
     for (int i = 0; i < o->n_paths; i++)
         if (is_many(o->paths[i]))
             batch = o->pictures.batch;
     enum graft_status s = gr_job_open_model(o->model, &o->load, &t->model, err);
+    /* for a handful of pictures the look at both precisions would take longer than it saves */
+    if (!s && precision == GRAFT_PRECISION_AUTO && batch < o->pictures.batch &&
+        !gr_model_get_prop(&t->model, "graft.precision"))
+        precision = GRAFT_PRECISION_FP32;
     if (!s)
-        s = gr_network_scores(&t->model, batch, o->pictures.precision, &t->net, &t->softmax, err);
+        s = gr_network_scores(&t->model, batch, precision, &t->net, &t->softmax, err);
     if (!s)
         s = gr_job_labels(&t->model, t->net.width, &t->labels, &t->n_labels, err);
     for (int i = 0; !s && i < o->n_paths;)
