@@ -390,19 +390,27 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     return s;
 }
 
+/* The file gets its name only when what is in it, read back, computes what was measured. */
 static enum graft_status write_model(struct training *t, struct graft_error *err)
 {
     struct gr_model out = {0};
-    enum graft_status s = make_model(t, &out, err);
+    const enum graft_precision precision = precision_of(&t->net);
+    char *path = gr_sprintf("%s.unchecked", t->o->out);
+    enum graft_status s = path ? make_model(t, &out, err) : gr_error_nomem(err);
     if (!s)
-        s = gr_onnx_write(&out, t->o->out, err);
+        s = gr_onnx_write(&out, path, err);
+    if (!s && t->chosen == METHOD_TUNED)
+        s = gr_job_rescore_whole(path, &t->scores, precision, err);
+    else if (!s)
+        s = gr_job_rescore(path, &t->net, precision, t->test.x, t->test.n, t->probs, t->n_classes,
+                           err);
+    if (!s && rename(path, t->o->out))
+        s = gr_error_errno(err, t->o->out, "cannot rename into place");
+    if (s && path)
+        remove(path);
     gr_model_clear(&out);
-    if (s)
-        return s;
-    if (t->chosen == METHOD_TUNED)
-        return gr_job_rescore_whole(t->o->out, &t->scores, precision_of(&t->net), err);
-    return gr_job_rescore(t->o->out, &t->net, precision_of(&t->net), t->test.x, t->test.n, t->probs,
-                          t->n_classes, err);
+    gr_free(path);
+    return s;
 }
 
 /* ---- what is written beside the model -------------------------------------------------------- */
