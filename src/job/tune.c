@@ -22,6 +22,7 @@ struct part {
     const struct graft_events *ev;
     struct gr_augment augment;
     bool augmented;
+    int64_t last_planes; /* > 0: the network wants so many planes last, (H,W,C) */
     struct gr_loader *loader;
     const char **epoch_paths;
     struct gr_view *views;
@@ -34,6 +35,7 @@ struct tuning {
     struct gr_moving moving;
     struct gr_network below;
     struct part train, val;
+    int64_t batch; /* no larger than there are training pictures */
     struct gr_trainer *trainer;
     double *class_weights;
     struct gr_buf history;
@@ -197,7 +199,11 @@ static enum graft_status fill_pictures(void *user, int64_t epoch, const int64_t 
         if (!b || b->items[0].status)
             return gr_error(err, GRAFT_E_IO, "%s: could be read before, now not: %s",
                             p->paths[indices[i]], b ? b->items[0].message : "it is missing");
-        memcpy(inputs[0] + i * p->row_size, b->x, p->row_size * sizeof **inputs);
+        float *row = inputs[0] + i * p->row_size;
+        if (p->last_planes)
+            gr_planes_last(b->x, p->last_planes, (int64_t)p->row_size / p->last_planes, row);
+        else
+            memcpy(row, b->x, p->row_size * sizeof *row);
     }
     return GRAFT_OK;
 }
@@ -259,6 +265,8 @@ static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
                                train ? "border, train" : "border, val", t->task->ev, err);
     }
     p->pre = &t->task->model->pre;
+    if (t->task->net->channels_last)
+        p->last_planes = gr_preprocess_channels(p->pre);
     p->data = &o->pictures;
     p->ev = t->task->ev;
     enum graft_status s = gr_augment_find(o->finetune.augment, &preset, err);
@@ -319,7 +327,8 @@ static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
     struct gr_trainer_options to;
     struct gr_shape shape = t->moving.border_shape;
     gr_trainer_options_init(&to);
-    to.batch = o->batch < (int64_t)t->train.pics.ds.n ? o->batch : (int64_t)t->train.pics.ds.n;
+    t->batch = o->batch < (int64_t)t->train.pics.ds.n ? o->batch : (int64_t)t->train.pics.ds.n;
+    to.batch = t->batch;
     to.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
     to.seed = t->task->o->pictures.seed;
     shape.dim[0] = to.batch;
@@ -373,9 +382,7 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s) {
         const struct gr_finetune_options o = loop_options(t, checkpoint);
         struct gr_shape shape = t->moving.border_shape;
-        shape.dim[0] = t->task->o->finetune.batch < (int)t->train.pics.ds.n
-                           ? t->task->o->finetune.batch
-                           : (int64_t)t->train.pics.ds.n;
+        shape.dim[0] = t->batch;
         const struct gr_finetune_task task = {
             .trainer = t->trainer,
             .n_inputs = 1,
