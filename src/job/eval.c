@@ -11,7 +11,8 @@
 struct evaluation {
     struct gr_model model;
     struct gr_network net;
-    struct gr_pictures pics;
+    struct gr_pictures all;  /* the data set */
+    struct gr_pictures pics; /* what of it is measured */
     char **labels;
     int n_labels;
     int *class_of; /* by class of the data: number in the model */
@@ -33,6 +34,7 @@ static void evaluation_clear(struct evaluation *e)
     gr_free(e->probs);
     gr_metrics_free(&e->metrics);
     gr_pictures_clear(&e->pics);
+    gr_pictures_clear(&e->all);
     gr_network_clear(&e->net);
     gr_model_clear(&e->model);
 }
@@ -46,9 +48,9 @@ static bool names_class(const char *label, const char *name)
 
 static enum graft_status match_classes(struct evaluation *e, struct graft_error *err)
 {
-    const struct gr_dataset *ds = &e->pics.ds;
+    const struct gr_dataset *ds = &e->all.ds;
     if (!ds->n_classes)
-        return gr_error(err, GRAFT_E_CHECK, "%s: the pictures have no labels", e->pics.path);
+        return gr_error(err, GRAFT_E_CHECK, "%s: the pictures have no labels", e->all.path);
     e->class_of = gr_alloc_array(ds->n_classes, sizeof *e->class_of);
     if (!e->class_of)
         return gr_error_nomem(err);
@@ -109,8 +111,7 @@ static enum graft_status choose_splits(const struct graft_eval_options *o,
     return GRAFT_OK;
 }
 
-static enum graft_status gather_scores(struct evaluation *e, unsigned mask, bool softmax,
-                                       struct graft_error *err)
+static enum graft_status gather_scores(struct evaluation *e, bool softmax, struct graft_error *err)
 {
     const struct gr_dataset *ds = &e->pics.ds;
     size_t width = (size_t)e->net.width;
@@ -121,7 +122,7 @@ static enum graft_status gather_scores(struct evaluation *e, unsigned mask, bool
         return gr_error_nomem(err);
     for (size_t i = 0; i < ds->n; i++) {
         const struct gr_example *x = &ds->examples[i];
-        if (!e->pics.ok[i] || x->label < 0 || !(mask >> x->split & 1))
+        if (!e->pics.ok[i])
             continue;
         memcpy(e->probs + e->n * width, e->pics.x + i * width, width * sizeof *e->probs);
         e->y[e->n] = e->class_of[x->label];
@@ -151,19 +152,23 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
                 gr_job_print_preprocess(&e->model.pre, text, sizeof text), e->model.pre_source,
                 e->model.has_pre ? "" : " (change with --mean --std --channels --img-size)");
     if (!s)
-        s = gr_pictures_open_any(o->data, ev, &e->pics, err);
+        s = gr_pictures_open_any(o->data, ev, &e->all, err);
     if (!s)
-        s = gr_pictures_stop(&e->pics, &o->pictures, err);
+        s = gr_pictures_stop(&e->all, &o->pictures, err);
     if (!s)
         s = match_classes(e, err);
     if (!s)
-        s = choose_splits(o, &e->pics.ds, &mask, &split, err);
+        s = choose_splits(o, &e->all.ds, &mask, &split, err);
+    if (!s)
+        s = gr_pictures_subset(&e->all, mask, &e->pics, err);
+    if (!s && !e->pics.ds.n)
+        s = gr_error(err, GRAFT_E_CHECK, "%s: no labelled pictures", o->data);
     if (!s)
         s = gr_network_settle(&e->net, &e->model, &e->pics, &o->pictures, ev, err);
     if (!s)
         s = gr_pictures_run(&e->pics, &e->net, &o->pictures, "scores", ev, err);
     if (!s)
-        s = gather_scores(e, mask, softmax, err);
+        s = gather_scores(e, softmax, err);
     if (!s)
         s = gr_metrics_compute(e->probs, e->y, e->n, (size_t)e->n_labels, o->pictures.seed,
                                &e->metrics, err);
@@ -175,7 +180,7 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
         .class_names = (const char *const *)e->labels,
         .n_classes = (size_t)e->n_labels,
         .n_test = e->n,
-        .n_unreadable = (size_t)e->pics.n_bad + e->pics.ds.n_bad,
+        .n_unreadable = (size_t)e->pics.n_bad + e->all.ds.n_bad,
         .evaluated_on = split,
         .source_name = gr_path_base(o->model),
         .source_licence = e->model.licence,

@@ -79,7 +79,7 @@ enum graft_status gr_pictures_subset(const struct gr_pictures *p, unsigned split
     ds->n_classes = p->ds.n_classes;
     for (size_t i = 0; i < p->ds.n; i++) {
         const struct gr_example *e = &p->ds.examples[i];
-        if (p->ok[i] && e->label >= 0 && (splits >> e->split & 1))
+        if ((!p->ok || p->ok[i]) && e->label >= 0 && (splits >> e->split & 1))
             ds->examples[ds->n++] = *e;
     }
     return GRAFT_OK;

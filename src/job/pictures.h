@@ -35,8 +35,9 @@ enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct gra
 enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network *net,
                                   const struct graft_data_options *o, const char *topic,
                                   const struct graft_events *ev, struct graft_error *err);
-/* The readable labelled examples whose split is in the mask (1 << GR_SPLIT_TEST), as a data set of
-   their own: nothing is known of them yet, paths and classes are borrowed from p. */
+/* The labelled examples whose split is in the mask (1 << GR_SPLIT_TEST), without those known to be
+   unreadable, as a data set of their own: nothing is known of them yet, paths and classes are
+   borrowed from p. */
 enum graft_status gr_pictures_subset(const struct gr_pictures *p, unsigned splits,
                                      struct gr_pictures *subset, struct graft_error *err);
 /* The data check, with what reading found (p->hash NULL: nothing was read yet); every finding

@@ -12,9 +12,10 @@
 
 /* Prepares the first readable pictures; their number. */
 static enum graft_status load_first(const struct gr_network *net, const struct gr_pictures *p,
-                                    float *x, size_t *n, struct graft_error *err)
+                                    int64_t max_pixels, float *x, size_t *n,
+                                    struct graft_error *err)
 {
-    struct gr_preprocessor pp = {0};
+    struct gr_preprocessor pp = {.limits = {max_pixels, GR_IMAGE_MAX_SIDE}};
     const size_t planes = (size_t)gr_preprocess_channels(&net->pre);
     const size_t pixels = (size_t)net->pre.width * (size_t)net->pre.height;
     const size_t size = planes * pixels, batch = (size_t)net->batch;
@@ -71,7 +72,7 @@ static float mean_difference(const float *a, const float *b, size_t n, size_t wi
 /* `bf16` and `fp32` are plans of one graph. */
 static enum graft_status measure(const struct gr_model *m, const struct gr_network *bf16,
                                  const struct gr_network *fp32, const struct gr_pictures *p,
-                                 float *difference, struct graft_error *err)
+                                 int64_t max_pixels, float *difference, struct graft_error *err)
 {
     const size_t batch = (size_t)bf16->batch, width = (size_t)bf16->width;
     const size_t in = (size_t)gr_shape_count(&gr_plan_get_input(bf16->plan, 0)->shape);
@@ -79,7 +80,8 @@ static enum graft_status measure(const struct gr_model *m, const struct gr_netwo
     float *a = gr_alloc_aligned(batch * width * sizeof *a, true);
     float *b = gr_alloc_aligned(batch * width * sizeof *b, true);
     size_t n = 0;
-    enum graft_status s = x && a && b ? load_first(bf16, p, x, &n, err) : gr_error_nomem(err);
+    enum graft_status s =
+        x && a && b ? load_first(bf16, p, max_pixels, x, &n, err) : gr_error_nomem(err);
     if (!s) {
         s = run_plan(bf16->plan, x, a, err);
         if (!s)
@@ -157,7 +159,7 @@ enum graft_status gr_network_settle(struct gr_network *net, const struct gr_mode
     } else if (!s) {
         s = gr_network_to_fp32(m, net, &fp32, err);
         if (!s)
-            s = measure(m, net, &fp32, p, &difference, err);
+            s = measure(m, net, &fp32, p, o->max_pixels, &difference, err);
         if (!s)
             remember(cache, key, &difference);
     }
