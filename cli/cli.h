@@ -93,7 +93,7 @@ struct ui {
          "precision",                                                                              \
          &precision,                                                                               \
          "auto|fp32|bf16",                                                                         \
-         "of the frozen network (default auto: bf16 where the processor is fast at it)",           \
+         "of the network (default auto: bf16 if fast and within 1 % of fp32)",                     \
          0,                                                                                        \
          0},                                                                                       \
     {                                                                                              \
