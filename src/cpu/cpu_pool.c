@@ -7,8 +7,8 @@ static enum graft_status refuse(struct graft_error *err, const char *why)
     return gr_error(err, GRAFT_E_UNSUPPORTED, "%s", why);
 }
 
-static enum graft_status pool_plan(const struct gr_case *c, struct gr_choice *k,
-                                   struct graft_error *err)
+enum graft_status gr_pool_read(const struct gr_case *c, struct dnn_pool *pool,
+                               struct graft_error *err)
 {
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *y = &c->out[0].shape;
@@ -16,9 +16,8 @@ static enum graft_status pool_plan(const struct gr_case *c, struct gr_choice *k,
     bool global = !strncmp(n->op_type, "Global", 6);
     bool with_pad = gr_node_get_int(n, "count_include_pad", 0);
     struct gr_window w;
-    struct dnn *d = NULL;
-    if (c->in[0].dtype != GR_F32 || x->rank < 3 || x->rank > 5 || c->n_acts || c->add ||
-        !gr_shape_count(y) || !gr_shape_count(x))
+    if (c->in[0].dtype != GR_F32 || x->rank < 3 || x->rank > 5 || !gr_shape_count(y) ||
+        !gr_shape_count(x))
         return refuse(err, "only fp32 pictures");
     if (n->n_out > 1 && n->out[1] >= 0)
         return refuse(err, "positions of the largest");
@@ -42,7 +41,20 @@ static enum graft_status pool_plan(const struct gr_case *c, struct gr_choice *k,
     }
     p.kind = max ? DNN_POOL_MAX : with_pad ? DNN_POOL_AVG_WITH_PAD : DNN_POOL_AVG;
     p.layout = (struct gr_layout){c->layout[0].dtype, true};
-    enum graft_status s = dnn_pool_new(&p, &d, err);
+    *pool = p;
+    return GRAFT_OK;
+}
+
+static enum graft_status pool_plan(const struct gr_case *c, struct gr_choice *k,
+                                   struct graft_error *err)
+{
+    struct dnn_pool p;
+    struct dnn *d = NULL;
+    if (c->n_acts || c->add)
+        return refuse(err, "only fp32 pictures");
+    enum graft_status s = gr_pool_read(c, &p, err);
+    if (!s)
+        s = dnn_pool_new(&p, &d, err);
     if (s)
         return s;
     k->in[0] = k->out[0] = p.layout;

@@ -13,5 +13,10 @@ enum graft_status gr_const_f32(const struct gr_tensor *t, struct gr_tensor *out,
                                struct graft_error *err);
 /* Where the case has a residual: wanted like output 0, in whose memory it must lie. */
 void gr_choose_tail(const struct gr_case *c, struct gr_choice *k);
+/* The pooling of a case as oneDNN wants it, channels last; UNSUPPORTED where it means something
+   else. */
+struct dnn_pool;
+enum graft_status gr_pool_read(const struct gr_case *c, struct dnn_pool *pool,
+                               struct graft_error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* How are functions of one value, windows and softmax trained fast? */
 #include "base/mem.h"
 #include "cpu/dnn_train.h"
+#include "cpu/kernels.h"
 #include "cpu/train_util.h"
 #include <math.h>
 
@@ -154,38 +155,10 @@ const struct gr_train_kernel gr_train_act = {"act",        act_ops,      act_pla
 static enum graft_status pool_plan(const struct gr_train_case *tc, struct gr_train_choice *k,
                                    struct graft_error *err)
 {
-    const struct gr_case *c = &tc->c;
-    const struct gr_node *n = c->node;
-    const struct gr_shape *x = &c->in[0].shape, *y = &c->out[0].shape;
-    bool max = gr_node_is(n, "MaxPool") || gr_node_is(n, "GlobalMaxPool");
-    bool global = !strncmp(n->op_type, "Global", 6);
-    bool with_pad = gr_node_get_int(n, "count_include_pad", 0);
-    struct gr_window w;
-    if (c->in[0].dtype != GR_F32 || x->rank < 3 || x->rank > 5 || !gr_shape_count(y) ||
-        !gr_shape_count(x))
-        return refuse(err, "only fp32 pictures");
-    if (n->n_out > 1 && n->out[1] >= 0)
-        return refuse(err, "positions of the largest");
-    struct dnn_pool p = {.n_spatial = x->rank - 2, .n = x->dim[0], .c = x->dim[1]};
-    for (int i = 0; i < p.n_spatial; i++)
-        p.kernel[i] = global ? x->dim[2 + i] : gr_node_get_ints(n, "kernel_shape", (size_t)i, 1);
-    gr_window_read(n, x, y, p.kernel, &w);
-    for (int i = 0; i < p.n_spatial; i++) {
-        int64_t span = (p.kernel[i] - 1) * w.dilation[i] + 1;
-        p.in[i] = w.in[i];
-        p.out[i] = w.out[i];
-        p.stride[i] = w.stride[i];
-        p.dilation[i] = w.dilation[i];
-        p.pad_l[i] = w.pad_l[i];
-        p.pad_r[i] = w.pad_r[i];
-        if (w.pad_l[i] >= span || w.pad_r[i] >= span ||
-            (with_pad && gr_node_get_int(n, "ceil_mode", 0) &&
-             w.pad_r[i] > gr_node_get_ints(n, "pads", (size_t)(p.n_spatial + i), 0)))
-            return refuse(err, "windows beyond the padding");
-    }
-    p.kind = max ? DNN_POOL_MAX : with_pad ? DNN_POOL_AVG_WITH_PAD : DNN_POOL_AVG;
-    p.layout = (struct gr_layout){c->layout[0].dtype, true};
-    enum graft_status s = pair_new(k, err);
+    struct dnn_pool p;
+    enum graft_status s = gr_pool_read(&tc->c, &p, err);
+    if (!s)
+        s = pair_new(k, err);
     if (s)
         return s;
     struct pair *t = k->c.state;
