@@ -58,6 +58,7 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
 enum graft_status gr_network_below(const struct gr_model *m, const struct gr_graph *g, int value,
                                    int64_t batch, enum graft_precision precision,
                                    struct gr_network *net, struct graft_error *err);
+enum graft_precision gr_network_precision(const struct gr_network *net); /* never AUTO */
 /* The same network, planned in fp32. */
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
                                      struct gr_network *fp32, struct graft_error *err);

@@ -1,5 +1,6 @@
 /* How does a model, or its frozen part, become ready to run on pictures? */
 #include "base/mem.h"
+#include "data/preprocess.h"
 #include "job/job.h"
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static enum graft_status check_input(const struct gr_model *m, struct gr_network
     if (s)
         return s;
     const struct gr_shape *x = &t[0].shape;
-    const int64_t planes = m->pre.channels == GRAFT_GREY ? 1 : 3;
+    const int64_t planes = gr_preprocess_channels(&m->pre);
     char text[GR_SHAPE_TEXT];
     net->channels_last = x->rank == 4 && x->dim[1] == m->pre.height && x->dim[2] == m->pre.width &&
                          x->dim[3] == planes && x->dim[1] != planes;
@@ -159,6 +160,38 @@ static enum graft_status find_cuts(const struct gr_graph *g, const char *names, 
     return GRAFT_OK;
 }
 
+static enum graft_status begin(const struct gr_model *m, int64_t batch, struct gr_network *net,
+                               struct graft_error *err)
+{
+    *net = (struct gr_network){.batch = batch, .name = m->path};
+    return check_input(m, net, err);
+}
+
+/* After everything that made net->graph went as in `s`: the plan and the key, or nothing is left.
+ */
+static enum graft_status finish(const struct gr_model *m, enum graft_precision precision,
+                                bool vector, struct gr_network *net, enum graft_status s,
+                                struct graft_error *err)
+{
+    if (!s)
+        s = make_plan(m, precision, net, err);
+    if (!s && vector)
+        s = check_vector(net, err);
+    if (!s)
+        s = make_key(net, err);
+    if (s) {
+        gr_network_clear(net);
+        gr_error_in(err, s, "%s", m->path);
+    }
+    return s;
+}
+
+enum graft_precision gr_network_precision(const struct gr_network *net)
+{
+    return gr_plan_get_precision(net->plan) == GR_PRECISION_BF16 ? GRAFT_PRECISION_BF16
+                                                                 : GRAFT_PRECISION_FP32;
+}
+
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
                                      struct gr_network *fp32, struct graft_error *err)
 {
@@ -185,10 +218,7 @@ enum graft_status gr_network_features(const struct gr_model *m, const char *cut,
     struct gr_head_site head;
     int ids[MAX_CUTS], feature;
     size_t n = 1;
-    memset(net, 0, sizeof *net);
-    net->batch = batch;
-    net->name = m->path;
-    enum graft_status s = check_input(m, net, err);
+    enum graft_status s = begin(m, batch, net, err);
     if (!s)
         s = gr_graph_copy(m->graph, &net->graph, err);
     if (!s)
@@ -216,17 +246,9 @@ enum graft_status gr_network_features(const struct gr_model *m, const char *cut,
         s = gr_graph_pool_features(net->graph, &types, n, ids, &feature, &net->width, err);
     if (!s)
         s = free_batch(m, net, err);
-    if (!s)
-        s = make_plan(m, precision, net, err);
-    if (!s)
-        s = make_key(net, err);
     gr_inferred_clear(&types);
     gr_free(inputs);
-    if (s) {
-        gr_network_clear(net);
-        gr_error_in(err, s, "%s", m->path);
-    }
-    return s;
+    return finish(m, precision, false, net, s, err);
 }
 
 /* Is the value a Softmax's output, reshaped perhaps? */
@@ -250,10 +272,7 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
                                     enum graft_precision precision, struct gr_network *net,
                                     bool *softmax, struct graft_error *err)
 {
-    memset(net, 0, sizeof *net);
-    net->batch = batch;
-    net->name = m->path;
-    enum graft_status s = check_input(m, net, err);
+    enum graft_status s = begin(m, batch, net, err);
     if (!s && !m->graph->n_outputs)
         s = gr_error(err, GRAFT_E_FORMAT, "the network has no output");
     if (!s)
@@ -271,39 +290,19 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
     }
     if (!s)
         s = free_batch(m, net, err);
-    if (!s)
-        s = make_plan(m, precision, net, err);
-    if (!s)
-        s = check_vector(net, err);
-    if (!s)
-        s = make_key(net, err);
-    if (s) {
-        gr_network_clear(net);
-        gr_error_in(err, s, "%s", m->path);
-    }
-    return s;
+    return finish(m, precision, true, net, s, err);
 }
 
 enum graft_status gr_network_below(const struct gr_model *m, const struct gr_graph *g, int value,
                                    int64_t batch, enum graft_precision precision,
                                    struct gr_network *net, struct graft_error *err)
 {
-    memset(net, 0, sizeof *net);
-    net->batch = batch;
-    enum graft_status s = check_input(m, net, err);
+    enum graft_status s = begin(m, batch, net, err);
     if (!s)
         s = gr_graph_copy(g, &net->graph, err);
     if (!s)
         s = gr_graph_cut(net->graph, 1, &value, err);
     if (!s)
         snprintf(net->cut, sizeof net->cut, "%s", g->values[value].name);
-    if (!s)
-        s = make_plan(m, precision, net, err);
-    if (!s)
-        s = make_key(net, err);
-    if (s) {
-        gr_network_clear(net);
-        gr_error_in(err, s, "%s", m->path);
-    }
-    return s;
+    return finish(m, precision, false, net, s, err);
 }

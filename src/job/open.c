@@ -176,7 +176,7 @@ enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
         if (x->rank == 4) {
             int c = last ? 3 : 1, h = last ? 1 : 2;
             const int64_t picture[2] = {m->pre.height, m->pre.width};
-            const int64_t planes = m->pre.channels == GRAFT_GREY ? 1 : 3;
+            const int64_t planes = gr_preprocess_channels(&m->pre);
             for (int k = 0; k < 2; k++)
                 if (x->dim[h + k] < 0)
                     x->dim[h + k] = picture[k];

@@ -172,7 +172,7 @@ static enum graft_status flush(struct feature_run *r, struct graft_error *err)
     const void *in = r->x;
     void *out = r->y;
     if (net->channels_last) {
-        const int planes = net->pre.channels == GRAFT_GREY ? 1 : 3;
+        const int planes = gr_preprocess_channels(&net->pre);
         for (size_t i = 0; i < r->filled; i++)
             gr_planes_last(r->x + i * r->n_planes, planes, (int64_t)r->n_planes / planes,
                            r->last + i * r->n_planes);
@@ -330,7 +330,7 @@ static enum graft_status prepare(struct feature_run *r, const struct graft_data_
     struct gr_pictures *p = r->p;
     const struct gr_network *net = r->net;
     const size_t n = p->ds.n, batch = (size_t)net->batch;
-    const int planes = net->pre.channels == GRAFT_GREY ? 1 : 3;
+    const int planes = gr_preprocess_channels(&net->pre);
     r->n_planes = (size_t)net->pre.width * (size_t)net->pre.height * (size_t)planes;
     p->width = net->width;
     p->ok = gr_alloc_array(n, sizeof *p->ok);

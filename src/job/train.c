@@ -230,12 +230,6 @@ static enum graft_status fit_head(struct training *t, struct graft_error *err)
     return s;
 }
 
-static enum graft_precision precision_of(const struct gr_network *net)
-{
-    return gr_plan_get_precision(net->plan) == GR_PRECISION_BF16 ? GRAFT_PRECISION_BF16
-                                                                 : GRAFT_PRECISION_FP32;
-}
-
 /* The transfer methods against the better of the two naive ones. */
 static void judge(struct training *t)
 {
@@ -293,7 +287,7 @@ static enum graft_status measure(struct training *t, struct graft_error *err)
 /* The test pictures through the whole fine-tuned network, from the files on. */
 static enum graft_status measure_tuned(struct training *t, struct graft_error *err)
 {
-    const enum graft_precision precision = precision_of(&t->net);
+    const enum graft_precision precision = gr_network_precision(&t->net);
     const struct gr_model m = {.graph = t->tuned.graph, .path = t->model.path, .pre = t->model.pre};
     struct graft_data_options o = t->o->pictures;
     struct gr_pictures test = {0};
@@ -377,7 +371,7 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     out->has_pre = true; /* a guess no longer: the head was learned with it */
     const struct gr_meta_extra extra = {
         .cut = t->net.cut,
-        .precision = precision_of(&t->net) == GRAFT_PRECISION_BF16 ? "bf16" : "fp32",
+        .precision = gr_network_precision(&t->net) == GRAFT_PRECISION_BF16 ? "bf16" : "fp32",
         .metrics_json = metrics,
         .source_name = gr_path_base(t->o->from),
         .source_sha256 = t->sha256,
@@ -394,7 +388,7 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
 static enum graft_status write_model(struct training *t, struct graft_error *err)
 {
     struct gr_model out = {0};
-    const enum graft_precision precision = precision_of(&t->net);
+    const enum graft_precision precision = gr_network_precision(&t->net);
     char *path = gr_sprintf("%s.unchecked", t->o->out);
     enum graft_status s = path ? make_model(t, &out, err) : gr_error_nomem(err);
     if (!s)

@@ -243,12 +243,9 @@ static enum graft_status split_off_val(struct tuning *t, struct graft_error *err
     return GRAFT_OK;
 }
 
-static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
-                                   struct graft_error *err)
+static enum graft_status list_part(struct part *p, struct graft_error *err)
 {
-    const struct graft_train_options *o = t->task->o;
-    struct gr_dataset *ds = &p->pics.ds;
-    enum gr_augment_preset preset = GR_AUGMENT_NONE;
+    const struct gr_dataset *ds = &p->pics.ds;
     p->labels = gr_alloc_array(ds->n, sizeof *p->labels);
     p->paths = gr_alloc_array(ds->n, sizeof *p->paths);
     if (!p->labels || !p->paths)
@@ -257,8 +254,16 @@ static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
         p->labels[i] = ds->examples[i].label;
         p->paths[i] = ds->examples[i].path;
     }
+    return GRAFT_OK;
+}
+
+static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
+                                   struct graft_error *err)
+{
+    const struct graft_train_options *o = t->task->o;
+    enum gr_augment_preset preset = GR_AUGMENT_NONE;
     p->row_size = (size_t)gr_shape_count(&t->moving.border_shape);
-    p->source = (struct gr_batch_source){.n = ds->n, .label = p->labels, .user = p};
+    p->source = (struct gr_batch_source){.n = p->pics.ds.n, .label = p->labels, .user = p};
     if (!t->moving.from_pictures) {
         p->source.fill = fill_cached;
         return gr_pictures_run(&p->pics, &t->below, &o->pictures,
@@ -285,7 +290,9 @@ static enum graft_status open_parts(struct tuning *t, struct graft_error *err)
         s = gr_pictures_subset(all, 1u << GR_SPLIT_VAL, &t->val.pics, err);
     if (!s && !t->val.pics.ds.n)
         s = split_off_val(t, err);
-    return s;
+    if (!s)
+        s = list_part(&t->train, err);
+    return s ? s : list_part(&t->val, err);
 }
 
 /* ---- the network ----------------------------------------------------------------------------- */
@@ -298,17 +305,15 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
     const size_t width = (size_t)t->task->net->width;
     struct gr_head head = {0};
     float *x = gr_alloc_array(ds->n, width * sizeof *x);
-    int *y = gr_alloc_array(ds->n, sizeof *y);
-    enum graft_status s = x && y ? GRAFT_OK : gr_error_nomem(err);
+    enum graft_status s = x ? GRAFT_OK : gr_error_nomem(err);
     for (size_t i = 0, k = 0; !s && i < ds->n; i++) { /* both lists are in the same order */
-        while (strcmp(all->ds.examples[k].path, ds->examples[i].path) != 0)
+        while (all->ds.examples[k].path != ds->examples[i].path)
             k++;
         memcpy(x + i * width, all->x + k * width, width * sizeof *x);
-        y[i] = ds->examples[i].label;
     }
     if (!s)
-        s = gr_head_fit(t->task->head, x, y, ds->n, width, ds->n_classes, t->class_weights,
-                        t->task->ev, &head, NULL, err);
+        s = gr_head_fit(t->task->head, x, t->train.labels, ds->n, width, ds->n_classes,
+                        t->class_weights, t->task->ev, &head, NULL, err);
     if (!s && head.kind == GR_HEAD_KNN)
         s = gr_error(err, GRAFT_E_ARG, "a k-NN head cannot be fine-tuned; use logistic or mlp:H");
     if (!s)
@@ -317,7 +322,6 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
         s = gr_head_attach(t->whole, t->whole->outputs[0], &head, err);
     gr_head_free(&head);
     gr_free(x);
-    gr_free(y);
     return s;
 }
 
@@ -411,21 +415,14 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
 static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
 {
     const struct graft_train_options *o = t->task->o;
-    const enum graft_precision precision =
-        gr_plan_get_precision(t->task->net->plan) == GR_PRECISION_BF16 ? GRAFT_PRECISION_BF16
-                                                                       : GRAFT_PRECISION_FP32;
     enum graft_status s = open_parts(t, err);
     if (!s && !strcmp(o->class_weights, "balanced")) {
         const struct gr_dataset *ds = &t->train.pics.ds;
-        int *y = gr_alloc_array(ds->n, sizeof *y);
         t->class_weights = gr_alloc_array(ds->n_classes, sizeof *t->class_weights);
-        if (!y || !t->class_weights)
+        if (t->class_weights)
+            gr_class_weights_balanced(t->train.labels, ds->n, ds->n_classes, t->class_weights);
+        else
             s = gr_error_nomem(err);
-        for (size_t i = 0; !s && i < ds->n; i++)
-            y[i] = ds->examples[i].label;
-        if (!s)
-            gr_class_weights_balanced(y, ds->n, ds->n_classes, t->class_weights);
-        gr_free(y);
     }
     if (!s)
         s = attach_head(t, err);
@@ -436,7 +433,7 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
         gr_note(t->task->ev, "fine-tune", "%s", t->moving.text);
     if (!s && !t->moving.from_pictures)
         s = gr_network_below(t->task->model, t->whole, t->moving.border, t->task->net->batch,
-                             precision, &t->below, err);
+                             gr_network_precision(t->task->net), &t->below, err);
     if (!s)
         s = open_part(t, &t->train, true, err);
     if (!s)
