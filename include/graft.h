@@ -147,7 +147,7 @@ struct graft_stage {
 struct graft_model_info {
     const char *path, *format, *producer;  /* producer may be NULL */
     const char *arch, *pretrain, *licence; /* NULL: unknown */
-    const char *sha256; /* of the file; NULL for a model made by name */
+    const char *sha256;                    /* of the file; NULL for a model made by name */
     int64_t opset;
     int n_nodes;
     int64_t n_params, n_weight_bytes;

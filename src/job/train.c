@@ -363,8 +363,7 @@ static enum graft_status measure_whole(struct training *t, struct gr_graph *grap
 
 static enum gr_precision training_precision(const struct training *t)
 {
-    return t->o->pictures.precision == GRAFT_PRECISION_BF16 ? GR_PRECISION_BF16
-                                                            : GR_PRECISION_FP32;
+    return t->o->pictures.precision == GRAFT_PRECISION_BF16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
 }
 
 static enum graft_status fine_tune(struct training *t, struct graft_error *err)
@@ -391,10 +390,8 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
         return s;
     const struct gr_finetune_report *r = &t->tuned.report;
     if (!r->best_epoch && t->o->arch)
-        return gr_error(err, GRAFT_E_COMPUTE,
-                        "no epoch beat the random start (validation loss %.4f); try another --lr",
-                        r->start_loss);
-    if (!r->best_epoch) {
+        gr_warn(t->ev, task.topic, "no epoch was better on validation than the random weights");
+    if (!r->best_epoch && !t->o->arch) {
         gr_note(t->ev, task.topic,
                 "no epoch beat the head alone on validation (loss %.4f): the head alone is kept",
                 r->start_loss);
