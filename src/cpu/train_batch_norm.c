@@ -73,7 +73,7 @@ TRAIN_INLINE void apply_any(enum gr_dtype t, bool residual, const struct rows *r
     }
 }
 
-TRAIN_CLONES static void apply_rows(enum gr_dtype t, const struct rows *r)
+CLONES static void apply_rows(enum gr_dtype t, const struct rows *r)
 {
     if (t == GR_BF16 && r->residual)
         apply_any(GR_BF16, true, r);
@@ -124,7 +124,7 @@ TRAIN_INLINE void stats_any(enum gr_dtype t, const struct rows *r)
     }
 }
 
-TRAIN_CLONES static void stats_rows(enum gr_dtype t, const struct rows *r)
+CLONES static void stats_rows(enum gr_dtype t, const struct rows *r)
 {
     if (t == GR_BF16)
         stats_any(GR_BF16, r);
@@ -220,7 +220,7 @@ TRAIN_INLINE void reduce_type(enum gr_dtype t, enum slope slope, const struct ro
         reduce_any(t, SLOPE_BY_Y, false, r);
 }
 
-TRAIN_CLONES static void reduce_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
+CLONES static void reduce_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
 {
     if (t == GR_BF16)
         reduce_type(GR_BF16, slope, r);
@@ -278,7 +278,7 @@ TRAIN_INLINE void back_type(enum gr_dtype t, enum slope slope, const struct rows
         back_any(t, SLOPE_ONE, false, r);
 }
 
-TRAIN_CLONES static void back_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
+CLONES static void back_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
 {
     if (t == GR_BF16)
         back_type(GR_BF16, slope, r);

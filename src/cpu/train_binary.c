@@ -139,8 +139,8 @@ TRAIN_INLINE void row_any(int op, int64_t n, const float *a, int64_t sa, const f
     }
 }
 
-TRAIN_CLONES static void row(int op, int64_t n, const float *a, int64_t sa, const float *b,
-                             int64_t sb, float *y)
+CLONES static void row(int op, int64_t n, const float *a, int64_t sa, const float *b, int64_t sb,
+                       float *y)
 {
     if (sa == 1 && sb == 1)
         row_any(op, n, a, 1, b, 1, y);
@@ -164,7 +164,7 @@ TRAIN_INLINE void add_any(enum gr_dtype t, int64_t n, const void *a, const void 
         train_store(t, y, i, train_load(t, a, i) + train_load(t, b, i));
 }
 
-TRAIN_CLONES static void add_run(enum gr_dtype t, int64_t n, const void *a, const void *b, void *y)
+CLONES static void add_run(enum gr_dtype t, int64_t n, const void *a, const void *b, void *y)
 {
     if (t == GR_BF16)
         add_any(GR_BF16, n, a, b, y);
@@ -237,8 +237,8 @@ TRAIN_INLINE void back_any(int op, int k, int64_t n, const float *dy, const floa
         d[i * sd] += slope(op, k, dy[i], a[i * sa], b[i * sb]);
 }
 
-TRAIN_CLONES static void back_row(int op, int k, int64_t n, const float *dy, const float *a,
-                                  int64_t sa, const float *b, int64_t sb, float *d, int64_t sd)
+CLONES static void back_row(int op, int k, int64_t n, const float *dy, const float *a, int64_t sa,
+                            const float *b, int64_t sb, float *d, int64_t sd)
 {
     if (op == ADD && sd == 1)
         back_any(ADD, 0, n, dy, dy, 0, dy, 0, d, 1);
