@@ -47,6 +47,12 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_GROUP, 0, "Fine-tuning", NULL, NULL, NULL, 0, 0},
         {OPT_STRING, 0, "unfreeze", &f->unfreeze, "N|all|/REGEX/",
          "train the last N stages, everything, or weights by name, with the new head", 0, 0},
+        {OPT_INT, 0, "lora", &f->lora, "R",
+         "adapters of rank R learn instead of the linear and 1x1 weights that --unfreeze chooses, "
+         "and are merged into them at the end",
+         1, 65536},
+        {OPT_REAL, 0, "lora-alpha", &f->lora_alpha, "X", "an adapter counts X / R (default: X = R)",
+         1e-6, 1e9},
         {OPT_INT, 0, "epochs", &f->epochs, "N", "passes over the training pictures (default 10)", 1,
          1e6},
         {OPT_INT, 0, "batch-size", &f->batch, "N", "examples a step (default 32)", 1, 4096},
