@@ -5,7 +5,8 @@ Needs torch and peft. The network of make_backbone.py is built as a torch module
 names and weights; PeftModel.from_pretrained puts the adapter of OUT.onnx.run onto it, and its
 features must be those of OUT.onnx. With --names it prints what PEFT itself saves for such an adapter:
 that is pointwise_peft.txt, which the test `lora` compares with graft's file wherever it runs.
-Run by hand with peft 0.21.2 and torch 2.15: largest difference 1.4e-06.
+Run by hand with peft 0.21.2 and torch 2.15: largest difference 1.4e-06
+(without the adapter 0.75).
 
 usage: check_peft.py pointwise.onnx OUT.onnx | --names pointwise.onnx RANK
 """
