@@ -40,7 +40,7 @@ enum graft_status gr_moving_adapt(struct gr_moving *m, const struct gr_graph *wh
                                   const struct graft_finetune_options *o, uint64_t seed,
                                   struct gr_lora *l, struct graft_error *err);
 /* What the trainer learned goes into m->upper, and merged into `whole`, which has no adapters.
-   COMPUTE unless both give the first batch of `source` the same logits. */
+   COMPUTE unless both give the first examples of `source` the same logits in fp32. */
 enum graft_status gr_moving_merge(const struct gr_moving *m, const struct gr_lora *l,
                                   struct gr_trainer *trainer, const struct gr_batch_source *source,
                                   int64_t batch, size_t n_classes, struct gr_graph *whole,
@@ -55,12 +55,17 @@ enum graft_status gr_lora_write(const struct gr_lora *l, const struct gr_graph *
 
 struct gr_tune_task {
     const struct graft_train_options *o;
+    const struct graft_finetune_options *how;
+    const char *topic; /* of notes: "fine-tune" */
     const struct graft_events *ev;
     const struct gr_model *model;
-    const struct gr_network *net;       /* pictures to features */
-    const struct gr_pictures *pics;     /* with features and splits */
-    const struct gr_head_options *head; /* how the head is fitted, its strength already chosen */
-    const char *dir;                    /* for the checkpoint and history.jsonl */
+    const struct gr_network *net;   /* pictures to features */
+    const struct gr_pictures *pics; /* with features and splits */
+    /* How the head is fitted, its strength already chosen; NULL: a random one, features are not
+       looked at. */
+    const struct gr_head_options *head;
+    enum gr_precision precision; /* of the part that moves */
+    const char *dir;             /* for the checkpoint and history.jsonl */
 };
 struct gr_tuned {
     struct gr_graph *graph; /* whole network with the weights that were best on validation */

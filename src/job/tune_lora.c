@@ -15,6 +15,8 @@
 /* Of the largest logit: how far merged weights and adapters may be apart. */
 #define ROUNDING 1e-4
 
+enum { MOST_PROVED = 8 }; /* examples */
+
 /* ---- in -------------------------------------------------------------------------------------- */
 
 /* Elements of all floating constants that nodes use. */
@@ -53,10 +55,12 @@ static void print_moving(const struct gr_lora *l, const struct gr_graph *whole, 
         snprintf(names + used, sizeof names - used, "%s%zu more", used ? " and " : "",
                  l->n - shown);
     snprintf(m->text, sizeof m->text,
-             "adapters of rank %lld, alpha %g, on %zu layers (%s); %lld of %lld weights move with "
-             "the head; frozen up to '%.100s'",
-             (long long)l->rank, l->alpha, l->n, names, (long long)m->n_weights, (long long)n_all,
-             whole->values[m->border].name);
+             "adapters of rank %lld, alpha %g, on %zu layer%s (%s); %lld of %lld weights move with "
+             "the head; %s%.100s%s",
+             (long long)l->rank, l->alpha, l->n, l->n > 1 ? "s" : "", names,
+             (long long)m->n_weights, (long long)n_all,
+             m->from_pictures ? "nothing runs ahead" : "frozen up to '",
+             m->from_pictures ? "" : whole->values[m->border].name, m->from_pictures ? "" : "'");
 }
 
 /* The movers become A and B of each layer, at the depth of its weight, and the head. */
@@ -137,12 +141,9 @@ enum graft_status gr_moving_adapt(struct gr_moving *m, const struct gr_graph *wh
 
 /* ---- out ------------------------------------------------------------------------------------- */
 
-/* The logits of one batch by the merged network. */
-static enum graft_status run_merged(const struct gr_graph *whole, const struct gr_moving *m,
-                                    const struct gr_shape *shape, const float *x, float *logits,
-                                    struct graft_error *err)
+static enum graft_status run_plan(const struct gr_graph *g, const struct gr_shape *shape,
+                                  const float *x, float *logits, struct graft_error *err)
 {
-    struct gr_graph *g = NULL;
     struct gr_plan *plan = NULL;
     struct gr_exec *exec = NULL;
     struct gr_plan_options o;
@@ -150,45 +151,42 @@ static enum graft_status run_merged(const struct gr_graph *whole, const struct g
     void *out = logits;
     gr_plan_options_init(&o);
     o.batch = shape->dim[0];
-    enum graft_status s = gr_moving_split(whole, m, &g, err);
-    if (!s)
-        s = gr_plan_new(g, 0, NULL, shape, &o, &plan, err);
+    enum graft_status s = gr_plan_new(g, 0, NULL, shape, &o, &plan, err);
     if (!s)
         s = gr_exec_new(plan, &exec, err);
     if (!s)
         s = gr_exec_run(exec, &in, &out, err);
     gr_exec_free(exec);
     gr_plan_free(plan);
-    gr_graph_free(g);
     return s;
 }
 
-/* The first batch through both; *apart: the largest difference over the largest logit. */
-static enum graft_status prove(struct gr_trainer *trainer, const struct gr_graph *whole,
-                               const struct gr_moving *m, const struct gr_batch_source *source,
-                               int64_t batch, size_t n_classes, double *apart,
-                               struct graft_error *err)
+/* A few examples through both in fp32; *apart: the largest difference over the largest logit. */
+static enum graft_status prove(const struct gr_graph *whole, const struct gr_moving *m,
+                               const struct gr_batch_source *source, size_t batch, size_t n,
+                               size_t n_classes, double *apart, struct graft_error *err)
 {
+    struct gr_graph *upper = NULL;
     struct gr_shape shape = m->border_shape;
-    shape.dim[0] = batch;
-    const size_t n = (size_t)batch, n_logits = n * n_classes;
-    int64_t *index = gr_alloc_array(n, sizeof *index);
-    float *x = gr_alloc_aligned((size_t)gr_shape_count(&shape) * sizeof *x, true);
+    const size_t row = (size_t)gr_shape_count(&shape), n_logits = n * n_classes;
+    int64_t *index = gr_alloc_array(batch, sizeof *index);
+    float *x = gr_alloc_aligned(batch * row * sizeof *x, true);
     float *branch = gr_alloc_aligned(n_logits * sizeof *branch, true);
     float *merged = gr_alloc_aligned(n_logits * sizeof *merged, true);
     enum graft_status s = index && x && branch && merged ? GRAFT_OK : gr_error_nomem(err);
-    for (size_t i = 0; !s && i < n; i++)
+    shape.dim[0] = (int64_t)n;
+    for (size_t i = 0; !s && i < batch; i++)
         index[i] = (int64_t)(i % source->n);
     if (!s && source->begin)
-        s = source->begin(source->user, 0, index, n, err);
+        s = source->begin(source->user, 0, index, batch, err);
     if (!s)
-        s = source->fill(source->user, 0, index, n, &x, err);
-    if (!s) {
-        const void *in = x;
-        s = gr_trainer_forward(trainer, &in, false, 0, branch, err);
-    }
+        s = source->fill(source->user, 0, index, batch, &x, err);
     if (!s)
-        s = run_merged(whole, m, &shape, x, merged, err);
+        s = run_plan(m->upper, &shape, x, branch, err);
+    if (!s)
+        s = gr_moving_split(whole, m, &upper, err);
+    if (!s)
+        s = run_plan(upper, &shape, x, merged, err);
     double most = 1, worst = 0;
     size_t at = 0;
     for (size_t i = 0; !s && i < n_logits; i++) {
@@ -202,9 +200,10 @@ static enum graft_status prove(struct gr_trainer *trainer, const struct gr_graph
     if (!s && !(worst <= ROUNDING * most))
         s = gr_error(err, GRAFT_E_COMPUTE,
                      "merging the adapters: picture %zu, class %zu: the merged network gives %.9g, "
-                     "with adapters it gave %.9g",
+                     "with adapters it gives %.9g",
                      at / n_classes, at % n_classes, (double)merged[at], (double)branch[at]);
     *apart = worst / most;
+    gr_graph_free(upper);
     gr_free(index);
     gr_free_aligned(x);
     gr_free_aligned(branch);
@@ -218,6 +217,7 @@ enum graft_status gr_moving_merge(const struct gr_moving *m, const struct gr_lor
                                   const struct graft_events *ev, struct graft_error *err)
 {
     double apart = 0;
+    const size_t n = batch < MOST_PROVED ? (size_t)batch : MOST_PROVED;
     enum graft_status s = gr_trainer_store(trainer, m->upper, err);
     for (size_t i = 0; !s && i < m->n_params; i++)
         if (m->fresh[i])
@@ -225,10 +225,10 @@ enum graft_status gr_moving_merge(const struct gr_moving *m, const struct gr_lor
     if (!s)
         s = gr_lora_merge(l, m->upper, whole, err);
     if (!s)
-        s = prove(trainer, whole, m, source, batch, n_classes, &apart, err);
+        s = prove(whole, m, source, (size_t)batch, n, n_classes, &apart, err);
     if (!s)
         gr_note(ev, "fine-tune", "adapters merged: %zu logits with and without differ by %.1g",
-                (size_t)batch * n_classes, apart);
+                n * n_classes, apart);
     return s;
 }
 
