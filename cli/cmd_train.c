@@ -164,6 +164,12 @@ int cmd_train(const struct command *c, int argc, char **argv)
          "train the last N stages, everything, as many stages as pay (auto), or weights by name, "
          "with the new head",
          0, 0},
+        {OPT_INT, 0, "lora", &f->lora, "R",
+         "adapters of rank R learn instead of the linear and 1x1 weights that --unfreeze chooses, "
+         "and are merged into them at the end",
+         1, 65536},
+        {OPT_REAL, 0, "lora-alpha", &f->lora_alpha, "X", "an adapter counts X / R (default: X = R)",
+         1e-6, 1e9},
         TUNE_OPTIONS(f, &words, "10", "32", "0.001", "adamw", "0.01", "0.9", "1", "frozen", "none"),
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F",

@@ -279,6 +279,9 @@ struct graft_finetune_options {
     int soup;               /* greedy average of so many best epochs (Wortsman 2022): 1, none */
     const char *bn;         /* "frozen", "adapt" or "train" */
     const char *augment;    /* "none", "shift", "light" or "trivial"; with unfreeze "all" only */
+    int lora;               /* rank of adapters (LoRA) that learn instead of the linear and 1x1
+                               weights that `unfreeze` chooses, merged in the end: 0, none */
+    double lora_alpha;      /* an adapter counts alpha / rank: 0, as much as the rank */
     bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */
     void *reserved[8];
 };

@@ -208,10 +208,11 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
     const char *dot = o->out ? strrchr(o->out, '.') : NULL;
     if (!o->data || !o->out || (!o->from == !o->arch))
         return gr_error(err, GRAFT_E_ARG, "data, out and either from or arch must be given");
-    if (o->arch && (o->scratch || !o->finetune.unfreeze || strcmp(o->finetune.unfreeze, "all")))
+    if (o->arch && (o->scratch || o->finetune.lora || !o->finetune.unfreeze ||
+                    strcmp(o->finetune.unfreeze, "all")))
         return gr_error(err, GRAFT_E_ARG,
                         "a network with random weights is trained whole: unfreeze must be \"all\", "
-                        "scratch false");
+                        "scratch false, lora 0");
     if (!dot || strcmp(dot, ".onnx") != 0)
         return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
                         o->out);
@@ -422,6 +423,7 @@ static enum graft_status try_scratch(struct training *t, struct graft_error *err
     how.bn = "train";
     how.layer_decay = 1;
     how.pull = 0;
+    how.lora = 0;
     dir = gr_path_join(t->run_dir, "scratch");
     if (!dir)
         return gr_error_nomem(err);

@@ -35,6 +35,7 @@ struct tuning {
     const struct gr_tune_task *task;
     struct gr_graph *whole;
     struct gr_moving moving;
+    struct gr_lora lora; /* n == 0: the weights themselves move */
     struct gr_network below;
     struct part train, val;
     int64_t batch; /* no larger than there are training pictures */
@@ -60,6 +61,7 @@ static void tuning_clear(struct tuning *t)
     part_clear(&t->val);
     gr_network_clear(&t->below);
     gr_moving_clear(&t->moving);
+    gr_lora_clear(&t->lora);
     gr_graph_free(t->whole);
     gr_free(t->class_weights);
     gr_buf_clear(&t->history);
@@ -89,6 +91,10 @@ static const char *const bn_modes[] = {"frozen", "adapt", "train", NULL};
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err)
 {
     enum gr_augment_preset preset;
+    if (o->lora < 0 || (o->lora && !o->unfreeze))
+        return gr_error(err, GRAFT_E_ARG, "adapters of rank %d on %s layers; %s", o->lora,
+                        o->unfreeze ? o->unfreeze : "no",
+                        o->unfreeze ? "expected at least 1" : "--lora needs --unfreeze");
     if (!o->unfreeze)
         return GRAFT_OK;
     if (find_word(o->optimizer, optimizers) < 0)
@@ -101,6 +107,13 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
     if (find_word(o->bn, bn_modes) < 0)
         return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
                         o->bn);
+    if (o->lora && strcmp(o->bn, "frozen") != 0)
+        return gr_error(err, GRAFT_E_ARG,
+                        "batch-norm is '%s', expected frozen: with adapters nothing else moves",
+                        o->bn);
+    if (!(o->lora_alpha >= 0) || o->lora_alpha > 1e9)
+        return gr_error(err, GRAFT_E_ARG, "alpha of the adapters is %g, expected 0 to 1e9",
+                        o->lora_alpha);
     if (o->epochs < 1 || o->batch < 1 || !(o->lr > 0))
         return gr_error(err, GRAFT_E_ARG, "%d epochs of batches of %d at rate %g", o->epochs,
                         o->batch, o->lr);
@@ -405,6 +418,8 @@ static struct gr_hash task_key(const struct tuning *t)
     gr_hasher_add_str(h, t->task->how->bn);
     gr_hasher_add_str(h, t->task->how->augment);
     gr_hasher_add_i64(h, t->task->how->batch);
+    gr_hasher_add_i64(h, t->lora.rank);
+    gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
         gr_hasher_add_str(h, t->train.paths[i]);
     parts[1] = gr_hasher_get(h);
@@ -514,6 +529,8 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
         s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, t->task->how->unfreeze,
                              (enum gr_bn_mode)find_word(t->task->how->bn, bn_modes), &t->moving,
                              err);
+    if (!s && t->task->how->lora)
+        s = gr_moving_adapt(&t->moving, t->whole, t->task->how, o->pictures.seed, &t->lora, err);
     if (!s)
         gr_note(t->task->ev, t->task->topic, "%s", t->moving.text);
     if (!s && !t->moving.from_pictures)
@@ -533,8 +550,14 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
                 (double)gr_trainer_get_work_size(t->trainer) * 1e-6);
     if (!s)
         s = fit(t, out, err);
-    if (!s)
+    if (!s && t->lora.n)
+        s = gr_moving_merge(&t->moving, &t->lora, t->trainer, &t->train.source, t->batch,
+                            t->train.pics.ds.n_classes, t->whole, t->task->ev, err);
+    else if (!s)
         s = gr_trainer_store(t->trainer, t->whole, err);
+    if (!s && t->lora.n)
+        s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, o->from,
+                          out->report.best_epoch > 0, err);
     return s;
 }
 

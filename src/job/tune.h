@@ -5,6 +5,7 @@
 #include "job/pictures.h"
 #include "train/finetune.h"
 #include "train/head.h"
+#include "train/lora.h"
 
 /* ---- tune_part.c: which part of the network moves ---- */
 
@@ -26,7 +27,29 @@ enum graft_status gr_moving_choose(const struct gr_model *m, const struct gr_gra
                                    const struct gr_graph *whole, const char *unfreeze,
                                    enum gr_bn_mode bn, struct gr_moving *out,
                                    struct graft_error *err);
+/* The part of `whole` above the border, up to the logits. */
+enum graft_status gr_moving_split(const struct gr_graph *whole, const struct gr_moving *m,
+                                  struct gr_graph **upper, struct graft_error *err);
 void gr_moving_clear(struct gr_moving *p);
+
+/* ---- tune_lora.c: adapters instead of the weights themselves ---- */
+
+/* What was chosen stays frozen; m->upper gets adapters beside its linear and 1x1 layers, and they
+   and the head are what moves. ARG where nothing can be adapted. */
+enum graft_status gr_moving_adapt(struct gr_moving *m, const struct gr_graph *whole,
+                                  const struct graft_finetune_options *o, uint64_t seed,
+                                  struct gr_lora *l, struct graft_error *err);
+/* What the trainer learned goes into m->upper, and merged into `whole`, which has no adapters.
+   COMPUTE unless both give the first examples of `source` the same logits in fp32. */
+enum graft_status gr_moving_merge(const struct gr_moving *m, const struct gr_lora *l,
+                                  struct gr_trainer *trainer, const struct gr_batch_source *source,
+                                  int64_t batch, size_t n_classes, struct gr_graph *whole,
+                                  const struct graft_events *ev, struct graft_error *err);
+/* adapter_model.safetensors and adapter_config.json in `dir`, as PEFT reads them; with `keep` false
+   those of an earlier run are removed. `from`: path of the source model. */
+enum graft_status gr_lora_write(const struct gr_lora *l, const struct gr_graph *branched,
+                                const char *dir, const char *from, bool keep,
+                                struct graft_error *err);
 
 /* ---- tune.c ---- */
 
