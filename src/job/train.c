@@ -153,8 +153,7 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
     gr_note(t->ev, "preprocessing", "%s; from %s%s",
             gr_job_print_preprocess(&m->pre, text, sizeof text), m->pre_source,
             m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
-    for (size_t i = 0; i < m->n_notes; i++)
-        gr_note(t->ev, name, "%s", m->notes[i]);
+    gr_job_tell_notes(m, t->ev);
     return GRAFT_OK;
 }
 
