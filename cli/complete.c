@@ -93,7 +93,7 @@ static void put_bash(void)
           "        *) compopt -o default; return ;;\n"
           "        esac ;;\n"
           "    esac\n"
-          "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}\n"
+          "    COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\n"
           "_graft_options() # sets the caller's words\n{\n"
           "    case $1 in\n",
           stdout);

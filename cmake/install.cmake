@@ -2,7 +2,6 @@
 # relative paths, so an installed tree may be moved.
 include(CMakePackageConfigHelpers)
 
-install(TARGETS graft)
 install(TARGETS graft_shared graft_static EXPORT graft
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES include/graft.h TYPE INCLUDE)
@@ -26,14 +25,15 @@ install(FILES ${PROJECT_BINARY_DIR}/graft.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}
 
 # Debian's zsh looks in share/zsh/vendor-completions: preset "deb".
 set(GRAFT_ZSH_DIR ${CMAKE_INSTALL_DATADIR}/zsh/site-functions CACHE STRING "Where _graft goes")
-install(DIRECTORY ${PROJECT_BINARY_DIR}/cli/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
-install(FILES ${PROJECT_BINARY_DIR}/cli/completion/bash RENAME graft
+install(TARGETS graft)
+install(FILES ${GRAFT_PAGES} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+set(completion ${PROJECT_BINARY_DIR}/cli/completion)
+install(FILES ${completion}/bash RENAME graft
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
-install(FILES ${PROJECT_BINARY_DIR}/cli/completion/fish RENAME graft.fish
+install(FILES ${completion}/fish RENAME graft.fish
         DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
-install(FILES ${PROJECT_BINARY_DIR}/cli/completion/zsh RENAME _graft DESTINATION ${GRAFT_ZSH_DIR})
-install(FILES README.md TYPE DOC)
-install(FILES cmake/copyright TYPE DOC)
+install(FILES ${completion}/zsh RENAME _graft DESTINATION ${GRAFT_ZSH_DIR})
+install(FILES README.md cmake/copyright TYPE DOC)
 
 # cpack -G DEB; the dependencies are those of the programs' libraries (dpkg-shlibdeps).
 set(CPACK_PACKAGE_CONTACT "graft maintainers <maintainers@graft.invalid>")
@@ -44,11 +44,13 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
-set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "Transfer learning: a pre-trained network becomes your classifier
- graft reads a pre-trained network (ONNX, PyTorch .pth, safetensors), cuts off
- its old head, learns a new one from labelled pictures, says with evidence
- whether the transfer helped, and writes a plain ONNX file. No Python.
- .
- This package holds the tool with its manual and completions, and the library
- with its header, for pkg-config and CMake.")
+set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/cmake/triggers)
+set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
+set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
+"graft reads a pre-trained network (ONNX, PyTorch .pth, safetensors), cuts off
+its old head, learns a new one from labelled pictures, says with evidence
+whether the transfer helped, and writes a plain ONNX file. No Python.
+.
+This package holds the tool with its manual and completions, and the library
+with its header, for pkg-config and CMake.")
 include(CPack)
