@@ -22,8 +22,8 @@ struct opt {
     char letter; /* 0: none */
     const char *name;
     void *target;
-    const char *arg; /* how --help shows the argument; shells offer files for FILE and MODEL,
-                        folders for DIR */
+    const char *arg; /* how --help shows the argument; shells offer files where FILE or MODEL is in
+                        it, folders for DIR */
     const char *help;
     double min, max;
 };

@@ -19,7 +19,7 @@ void opt_show(const struct command *c, void (*show)(const struct command *, cons
 
 bool opt_takes_files(const struct opt *o)
 {
-    return o->kind == OPT_STRING && (!strcmp(o->arg, "FILE") || !strcmp(o->arg, "MODEL"));
+    return o->kind == OPT_STRING && (strstr(o->arg, "FILE") || strstr(o->arg, "MODEL"));
 }
 
 bool opt_takes_folders(const struct opt *o)
