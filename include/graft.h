@@ -255,7 +255,9 @@ struct graft_data_options {
 /* The second phase: back-propagation through the layers that move. */
 struct graft_finetune_options {
     const char *unfreeze;   /* NULL: head only; "N": so many stages from the top, as graft_stage
-                               lists them; "all"; "/regex/": weights by name (POSIX extended) */
+                               lists them; "all"; "auto": as many as lower the validation loss by more
+                               than its standard error; "/regex/": weights by name (POSIX
+                               extended) */
     int epochs;             /* 10 */
     int batch;              /* examples a step: 32 */
     double lr;              /* of the head: 1e-3 */
@@ -272,6 +274,9 @@ struct graft_finetune_options {
     double pull;            /* L2-SP towards the source weights: 0 */
     int patience;           /* epochs without improvement before it stops: 0, never */
     int accumulate;         /* batches a step: 1 */
+    bool find_lr;           /* lr by a range test (Smith 2017): false */
+    bool gradual;           /* one more stage moves in each epoch (Howard, Ruder 2018): false */
+    int soup;               /* greedy average of so many best epochs (Wortsman 2022): 1, none */
     const char *bn;         /* "frozen", "adapt" or "train" */
     const char *augment;    /* "none", "shift", "light" or "trivial"; with unfreeze "all" only */
     bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */

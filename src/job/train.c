@@ -385,7 +385,8 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
         .precision = training_precision(t),
         .dir = t->run_dir,
     };
-    enum graft_status s = gr_tune(&task, &t->tuned, err);
+    enum graft_status s = strcmp(task.how->unfreeze, "auto") ? gr_tune(&task, &t->tuned, err)
+                                                             : gr_tune_depth(&task, &t->tuned, err);
     if (s)
         return s;
     const struct gr_finetune_report *r = &t->tuned.report;

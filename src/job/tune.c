@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "data/augment.h"
 #include "data/loader.h"
+#include "eval/report.h"
 #include "train/attach.h"
 #include <math.h>
 #include <stdio.h>
@@ -67,6 +68,7 @@ static void tuning_clear(struct tuning *t)
 void gr_tuned_clear(struct gr_tuned *t)
 {
     gr_graph_free(t->graph);
+    gr_free(t->val_losses);
     memset(t, 0, sizeof *t);
 }
 
@@ -130,6 +132,8 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     f.layer_decay = o->layer_decay;
     f.lowest = 1;
     f.clip = o->clip;
+    f.gradual = o->gradual;
+    f.n_soup = o->soup;
     f.loss.smoothing = o->label_smoothing;
     f.loss.focal = o->focal;
     f.loss.class_weights = t->class_weights;
@@ -408,13 +412,57 @@ static struct gr_hash task_key(const struct tuning *t)
     return parts[1];
 }
 
+/* The largest rate by Smith's range test; its curve goes into lr_finder.csv. */
+static enum graft_status find_rate(struct tuning *t, const struct gr_finetune_task *task,
+                                   struct gr_finetune_options *o, struct graft_error *err)
+{
+    struct gr_lr_finder curve;
+    struct gr_buf b;
+    double lr = 0;
+    enum graft_status s = gr_finetune_find_lr(task, o, &curve, &lr, err);
+    char *path = gr_path_join(t->task->dir, "lr_finder.csv");
+    if (!s && !path)
+        s = gr_error_nomem(err);
+    if (s) {
+        gr_free(path);
+        return s;
+    }
+    gr_buf_init(&b, 0);
+    gr_buf_puts(&b, "lr,loss\n");
+    for (int i = 0; i < curve.n; i++)
+        gr_buf_printf(&b, "%.6g,%.6g\n", gr_lr_finder_rate(i), curve.loss[i]);
+    s = gr_report_flush(&b, path, err);
+    gr_buf_clear(&b);
+    if (!s && lr > 0) {
+        gr_note(t->task->ev, t->task->topic, "learning rate %.2g, found in %d steps (curve in %s)",
+                lr, curve.n, path);
+        o->lr = lr;
+    } else if (!s) {
+        gr_warn(t->task->ev, t->task->topic,
+                "the learning-rate finder saw no fall of the loss in %d steps; --lr %g is used "
+                "(curve in %s)",
+                curve.n, o->lr, path);
+    }
+    gr_free(path);
+    return s;
+}
+
+static enum graft_status validation_losses(const struct gr_finetune_task *task,
+                                           struct gr_tuned *out, struct graft_error *err)
+{
+    if (!task->val)
+        return GRAFT_OK;
+    out->val_losses = gr_alloc_array(task->val->n, sizeof *out->val_losses);
+    return out->val_losses ? gr_finetune_losses(task, out->val_losses, err) : gr_error_nomem(err);
+}
+
 static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
 {
     char *checkpoint = gr_path_join(t->task->dir, "checkpoint");
     char *history = gr_path_join(t->task->dir, "history.jsonl");
     enum graft_status s = checkpoint && history ? gr_mkdir(t->task->dir, err) : gr_error_nomem(err);
     if (!s) {
-        const struct gr_finetune_options o = loop_options(t, checkpoint);
+        struct gr_finetune_options o = loop_options(t, checkpoint);
         struct gr_shape shape = t->moving.border_shape;
         shape.dim[0] = t->batch;
         const struct gr_finetune_task task = {
@@ -432,11 +480,16 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .on_epoch = on_epoch,
             .user = t,
         };
-        s = gr_finetune(&task, &o, &out->report, err);
+        if (t->task->how->find_lr)
+            s = find_rate(t, &task, &o, err);
+        if (!s)
+            s = gr_finetune(&task, &o, &out->report, err);
+        if (!s && t->task->want_losses)
+            s = validation_losses(&task, out, err);
     }
     if (!s)
         s = gr_file_write(history, t->history.data, t->history.size, err);
-    if (!s)
+    if (!s && !t->task->keep_checkpoint)
         remove(checkpoint); /* the work is done; nothing is left to go on from */
     gr_free(checkpoint);
     gr_free(history);
@@ -498,6 +551,8 @@ enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
         snprintf(out->text, sizeof out->text, "%s", t.moving.text);
         out->graph = t.whole;
         t.whole = NULL;
+    } else {
+        gr_tuned_clear(out);
     }
     tuning_clear(&t);
     return s;

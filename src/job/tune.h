@@ -42,18 +42,29 @@ struct gr_tune_task {
        looked at. */
     const struct gr_head_options *head;
     enum gr_precision precision; /* of the part that moves */
+    bool want_losses;            /* fill gr_tuned.val_losses */
+    bool keep_checkpoint;        /* also when all is done: the same call then returns at once */
     const char *dir;             /* for the checkpoint and history.jsonl */
 };
 struct gr_tuned {
     struct gr_graph *graph; /* whole network with the weights that were best on validation */
     struct gr_finetune_report report;
     size_t n_train, n_val;
-    char text[512]; /* what moved */
+    double *val_losses; /* (n_val) cross-entropy of each validation picture; NULL: not wanted */
+    char text[512];     /* what moved */
 };
 /* Everything that can be wrong with the options, before any work. */
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err);
 enum graft_status gr_tune(const struct gr_tune_task *t, struct gr_tuned *out,
                           struct graft_error *err);
 void gr_tuned_clear(struct gr_tuned *t);
+
+/* ---- tune_depth.c ---- */
+
+/* --unfreeze auto: gr_tune with 1, 2, ... stages for as long as another one lowers the validation
+   loss by more than the standard error of the paired difference; *out is the last that did. Says
+   what it saw. */
+enum graft_status gr_tune_depth(const struct gr_tune_task *t, struct gr_tuned *out,
+                                struct graft_error *err);
 
 #endif
