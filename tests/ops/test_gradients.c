@@ -215,7 +215,7 @@ static void test_differences(void **state)
             bad++;
         }
     gr_free(seen);
-    assert_true(n > 150);
+    assert_true(n > 300);
     assert_int_equal(bad, 0);
 }
 

@@ -144,7 +144,7 @@ static void operators(void **state)
         op_case_close(&c);
     }
     fclose(f);
-    assert_true(n > 120);
+    assert_true(n > 300);
 }
 
 /* ---- a small network ------------------------------------------------------------------------ */
