@@ -14,9 +14,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
+from train_golden import BATCH, STEPS, summary
 from zoo_golden import HERE, make, uniform
 
-BATCH, STEPS, CLASSES, PROBES = 4, 10, 10, 3
+CLASSES = 10
 WIDTH, HEADS, LAYERS, TOKENS, WORDS = 48, 4, 2, 12, 40
 
 
@@ -143,9 +144,8 @@ def train(f, net, x, names, rate):
         loss.backward()
         losses.append(loss.item())
         for name, (p, turned) in names.items() if step == 0 else ():
-            g = (p.grad.T if turned else p.grad).flatten().numpy()
-            probes = [g @ (2 * uniform("probe%d" % k, g.size) - 1) for k in range(PROBES)]
-            f.write("%s %s\n" % (name, " ".join("%.9g" % v for v in [np.linalg.norm(g)] + probes)))
+            values = summary(p.grad.T if turned else p.grad)
+            f.write("%s %s\n" % (name, " ".join("%.9g" % v for v in values)))
         sgd.step()
     f.write("losses %s\n" % " ".join("%.9g" % v for v in losses))
     return losses
