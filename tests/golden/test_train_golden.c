@@ -162,7 +162,8 @@ static double train(const struct golden_net *net, const struct gr_model *m, bool
             off = gradient_error(q, grads, grads_want + (1 + PROBES) * i, 0.1);
             *worst_grad = off <= *worst_grad ? *worst_grad : off;
             if (!(off <= 1e-4))
-                fail_msg("%s: gradient of '%s' is off by %g", net->title, q->name, off);
+                printf("%s, picture %d: gradient of '%s' is off by %g\n", net->title, picture,
+                       q->name, off);
         }
         descend(size, p, grads, moved, rate);
     }
@@ -186,30 +187,42 @@ static double train(const struct golden_net *net, const struct gr_model *m, bool
     return worst;
 }
 
+/* The same network comes with other pictures: with one of them all must agree, see train_golden.py.
+ */
 static void networks(void **state)
 {
     struct golden_net net;
+    char title[sizeof net.title] = "";
+    bool agree[2] = {true, true};
     FILE *f = fopen("train_golden.txt", "r");
     int n = 0;
     (void)state;
     assert_non_null(f);
-    for (; golden_read(f, &net); n++) {
+    while (golden_read(f, &net)) {
         struct gr_model m = {0};
         struct graft_error err = {0};
         assert_int_equal(net.n_out, 4); /* two rates, two pictures */
         check(gr_zoo_build(&net.weights, &m, &err), &err, net.title);
+        if (strcmp(title, net.title)) {
+            if (!agree[0] || !agree[1])
+                fail_msg("%s: gradients and losses agree with no picture", title);
+            snprintf(title, sizeof title, "%s", net.title);
+            agree[0] = agree[1] = false;
+            n++;
+        }
         for (int bn_train = 0; bn_train < 2; bn_train++) {
             double worst_grad = 0, worst = train(&net, &m, bn_train, net.out[bn_train],
                                                  (int)net.out[2 + bn_train], f, &worst_grad);
             printf("%-20s %-8s gradients off by %.1e, losses by %.1e\n", net.title,
                    bn_train ? "training" : "frozen", worst_grad, worst);
-            if (!(worst <= 1e-4))
-                fail_msg("%s: losses off by %g", net.title, worst);
+            agree[bn_train] = agree[bn_train] || (worst_grad <= 1e-4 && worst <= 1e-4);
         }
         gr_model_clear(&m);
         golden_clear(&net);
     }
     fclose(f);
+    if (!agree[0] || !agree[1])
+        fail_msg("%s: gradients and losses agree with no picture", title);
     assert_int_equal(n, 4);
 }
 

@@ -4,8 +4,8 @@ formula of zoo_golden.py are trained for ten steps, for test_train_golden.c.
 The pictures are chosen so that no activation lies near a kink, and the rates are small, because the
 order of summation decides on which side of a kink an activation falls that is within rounding of
 it. kinks.py measured this for MobileNetV2, as parts of the length of a parameter's gradient:
-- PyTorch's gradients in float are off from those in double by up to 3.7e-2 (picture 0, statistics
-  frozen: 1 activation of two million on the other side of 6 or 0) and 5.3e-2 (picture 1, in training,
+- PyTorch's gradients in float are off from those in double by up to 3.7e-2 (picture 0, frozen: 1
+  activation of two million on the other side of 6 or 0) and 5.3e-2 (picture 1, in training,
   channels last: 7 of them). With other threads, layouts or kernels it is 4.3e-5 to 5.3e-2 for the
   same picture.
 - Gradients in double with the sides that float had: off by 8.3e-6 at most (frozen) and 1.6e-4 (in
@@ -31,6 +31,9 @@ from zoo_golden import HERE, CifarResNet, make, numbers, uniform
 
 CHOOSE = "--choose" in sys.argv
 BATCH, STEPS, PICTURES, PROBES = 4, 10, 24, 3
+# Frozen, in training. No picture of this network stays clear of the kinks in every order of
+# summation: with one of these ours must agree.
+MOBILENET_PICTURES = ((17, 2), (2, 21), (3, 1), (7, 15))
 
 
 def params_of(net, with_bn):
@@ -116,30 +119,35 @@ def train(net, size, bn_train, lr, best):
     return best, losses, grads, stats
 
 
+def write(f, title, net, size, lrs, pictures):
+    f.write("net %dx%d %s\n" % (size[0], size[1], title))
+    for name, m in net.named_modules():
+        if isinstance(m, nn.BatchNorm2d):
+            f.write("bn %s %d\n" % (name, m.num_features))
+        elif isinstance(m, (nn.Conv2d, nn.Linear)):
+            shape = " ".join(map(str, m.weight.shape))
+            f.write("%s %s %s\n" % ("w" if m.bias is None else "wb", name, shape))
+    runs = [train(net, size, *how) for how in zip((False, True), lrs, pictures)]
+    f.write("out %g %g %d %d\n" % (lrs + tuple(r[0] for r in runs)))
+    for _, losses, grads, stats in runs:
+        for v in (losses, grads, stats):
+            f.write(numbers(torch.tensor(v, dtype=torch.double)) + "\n")
+    print(title, *[[round(v, 4) for v in r[1]] for r in runs], sep="\n")
+
+
 def main():
     torch.manual_seed(0)
     with open(os.path.join(HERE, "train_golden.txt"), "w") as f:
         for title, net, size, lrs, pictures in (
-                ("ResNet-18", tv.resnet18(num_classes=10), (64, 48), (2e-6, 1e-4), (8, 19)),
+                ("ResNet-18", tv.resnet18(num_classes=10), (64, 48), (2e-6, 1e-4), ((8, 19),)),
                 ("MobileNetV2 1.0", tv.mobilenet_v2(num_classes=10), (64, 64), (2e-8, 5e-7),
-                 (17, 2)),
+                 MOBILENET_PICTURES),
                 ("ShuffleNetV2 x0.5", tv.shufflenet_v2_x0_5(num_classes=10), (64, 64),
-                 (2e-8, 1e-7), (19, 11)),
-                ("CIFAR ResNet-20", CifarResNet(3), (32, 32), (1e-6, 1e-4), (16, 6))):
+                 (2e-8, 1e-7), ((19, 11),)),
+                ("CIFAR ResNet-20", CifarResNet(3), (32, 32), (1e-6, 1e-4), ((16, 6),))):
             net.double()
-            f.write("net %dx%d %s\n" % (size[0], size[1], title))
-            for name, m in net.named_modules():
-                if isinstance(m, nn.BatchNorm2d):
-                    f.write("bn %s %d\n" % (name, m.num_features))
-                elif isinstance(m, (nn.Conv2d, nn.Linear)):
-                    shape = " ".join(map(str, m.weight.shape))
-                    f.write("%s %s %s\n" % ("w" if m.bias is None else "wb", name, shape))
-            runs = [train(net, size, *how) for how in zip((False, True), lrs, pictures)]
-            f.write("out %g %g %d %d\n" % (lrs + tuple(r[0] for r in runs)))
-            for _, losses, grads, stats in runs:
-                for v in (losses, grads, stats):
-                    f.write(numbers(torch.tensor(v, dtype=torch.double)) + "\n")
-            print(title, *[[round(v, 4) for v in r[1]] for r in runs], sep="\n")
+            for pair in pictures:
+                write(f, title, net, size, lrs, pair)
 
 
 if __name__ == "__main__":
