@@ -12,7 +12,7 @@ struct rows {
     int64_t first, last, width;
     const void *x, *residual, *y, *dy;
     void *out, *out_residual;
-    const float *a, *b;          /* z = a x + b */
+    const float *a, *b;          /* z = a (x - shift) + b: near the mean no digits are lost */
     const float *by_x, *summand; /* dx = a g + by_x x + summand; by_x NULL: a g */
     const float *shift;
     float lo, hi;
@@ -23,7 +23,7 @@ struct rows {
 enum slope { SLOPE_ONE, SLOPE_BY_Y, SLOPE_BY_X };
 
 struct rows_loops {
-    /* out = min(max(a x + b + residual, lo), hi) */
+    /* out = min(max(a (x - shift) + b + residual, lo), hi) */
     void (*apply)(enum gr_dtype t, const struct rows *r);
     /* Sums of x - shift and of its square: the shift keeps digits where the mean is far from 0. */
     void (*stats)(enum gr_dtype t, const struct rows *r);

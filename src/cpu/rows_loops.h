@@ -11,7 +11,7 @@ TRAIN_INLINE void apply_few(enum gr_dtype t, const struct rows *r, int64_t row, 
 {
     for (int64_t c = at; c < r->width; c++) {
         int64_t i = row * r->width + c;
-        float v = train_load(t, r->x, i) * r->a[c] + r->b[c];
+        float v = (train_load(t, r->x, i) - r->shift[c]) * r->a[c] + r->b[c];
         if (r->residual)
             v += train_load(t, r->residual, i);
         v = v < r->lo ? r->lo : v;
@@ -27,11 +27,12 @@ TRAIN_INLINE void apply_any(enum gr_dtype t, bool residual, const struct rows *r
     for (int64_t row = r->first; row < r->last; row++) {
         for (int64_t c = 0; c < whole; c += LANES) {
             int64_t i = row * r->width + c;
-            lanes v, a, b, more;
+            lanes v, a, b, shift, more;
             lanes_load(t, &v, r->x, i);
+            lanes_load(GR_F32, &shift, r->shift, c);
             lanes_load(GR_F32, &a, r->a, c);
             lanes_load(GR_F32, &b, r->b, c);
-            v = v * a + b;
+            v = (v - shift) * a + b;
             if (residual) {
                 lanes_load(t, &more, r->residual, i);
                 v += more;
@@ -111,8 +112,8 @@ TRAIN_INLINE float masked(enum gr_dtype t, enum slope slope, const struct rows *
     float g = train_load(t, r->dy, i);
     if (slope == SLOPE_ONE)
         return g;
-    float y =
-        slope == SLOPE_BY_Y ? train_load(t, r->y, i) : train_load(t, r->x, i) * r->a[c] + r->b[c];
+    float y = slope == SLOPE_BY_Y ? train_load(t, r->y, i)
+                                  : (train_load(t, r->x, i) - r->shift[c]) * r->a[c] + r->b[c];
     return y > r->lo && y < r->hi ? g : 0;
 }
 
@@ -122,13 +123,14 @@ TRAIN_INLINE void masked_lanes(enum gr_dtype t, enum slope slope, const struct r
     lanes_load(t, g, r->dy, i);
     if (slope == SLOPE_ONE)
         return;
-    lanes y, b;
+    lanes y, b, shift;
     if (slope == SLOPE_BY_Y) {
         lanes_load(t, &y, r->y, i);
     } else {
         lanes_load(GR_F32, &y, r->a, c);
         lanes_load(GR_F32, &b, r->b, c);
-        y = *x * y + b;
+        lanes_load(GR_F32, &shift, r->shift, c);
+        y = (*x - shift) * y + b;
     }
     lanes_mask inside = y > r->lo; /* one by one: the compiler takes both at once apart */
     lanes_keep(g, &inside);

@@ -146,19 +146,20 @@ static void measure(const struct norm *t, double *sums, const float *shift, floa
     }
 }
 
-/* z = a x + b. */
+/* z = a (x - shift) + b. */
 static void set_factors(const struct norm *t, const struct gr_train_pass *p, bool batch, float *a,
-                        float *b)
+                        float *b, float *shift)
 {
-    const float *scale = p->in[1], *bias = p->in[2], *mean = p->in[3], *var = p->in[4];
-    const float *saved = p->saved;
+    const float *scale = p->in[1], *var = p->in[4], *saved = p->saved;
     for (int64_t c = 0; c < t->c; c++) {
         double inv = batch ? (double)saved[t->c + c] : 1 / sqrt((double)var[c] + t->epsilon);
         a[c] = (float)(scale[c] * inv);
-        b[c] = (float)(bias[c] - (double)(batch ? saved[c] : mean[c]) * scale[c] * inv);
     }
+    memcpy(b, p->in[2], (size_t)t->c * sizeof *b);
+    memcpy(shift, batch ? p->saved : p->in[3], (size_t)t->c * sizeof *shift);
     repeat(t, a);
     repeat(t, b);
+    repeat(t, shift);
 }
 
 static enum graft_status norm_forward(void *state, const struct gr_train_pass *p,
@@ -184,7 +185,7 @@ static enum graft_status norm_forward(void *state, const struct gr_train_pass *p
             shift[c] = train_load(t->dtype, p->in[0], c);
         repeat(t, shift);
     } else {
-        set_factors(t, p, false, a, b);
+        set_factors(t, p, false, a, b, shift);
     }
 #pragma omp parallel
     {
@@ -200,7 +201,7 @@ static enum graft_status norm_forward(void *state, const struct gr_train_pass *p
             { /* inputs 3 and 4 are the trainer's own running statistics */
                 measure(t, p->scratch, shift, p->saved, (float *)(uintptr_t)p->in[3],
                         (float *)(uintptr_t)p->in[4]);
-                set_factors(t, p, true, a, b);
+                set_factors(t, p, true, a, b, shift);
             }
         }
         for (int i = last; i-- > first;) {
@@ -254,9 +255,7 @@ static enum graft_status norm_backward(void *state, const struct gr_train_pass *
                          .hi = t->hi};
     struct rows then = whole;
     (void)err;
-    set_factors(t, p, t->batch, a, b);
-    memcpy(shift, t->batch ? p->saved : p->in[3], (size_t)t->c * sizeof *shift);
-    repeat(t, shift);
+    set_factors(t, p, t->batch, a, b, shift);
     memset(p->scratch, 0, (size_t)(2 * TRAIN_PIECES * t->width) * sizeof(double));
     then.out = p->din[0];
     then.by_x = t->batch ? by_x : NULL;

@@ -128,9 +128,12 @@ static double train(const struct golden_net *net, const struct gr_model *m, bool
         for (int i = 0; step == 0 && i < n_params; i++) {
             const struct gr_trainer_param *q = gr_trainer_get_param(t, (size_t)i);
             const float *g = grads + q->offset;
-            double want = grads_want[2 * i];
-            if (!(fabs(length(g, q->count) - want) <= 1e-4 * want + 1e-5) ||
-                !(fabs((double)g[q->count / 2] - grads_want[2 * i + 1]) <= 1e-4 * want + 1e-5))
+            /* Among the million activations of MobileNetV2 the nearest to a kink is 2e-6 away, in
+               the best of 240 pictures: its side is a matter of rounding, and moves a gradient by
+               up to a thousandth. Small networks are compared more closely in test_trainer. */
+            double want = grads_want[2 * i], most = 2e-3 * want + 1e-5;
+            if (!(fabs(length(g, q->count) - want) <= most) ||
+                !(fabs((double)g[q->count / 2] - grads_want[2 * i + 1]) <= most))
                 fail_msg("%s: gradient of '%s' is %g long, expected %g; %g in its middle, "
                          "expected %g",
                          net->title, q->name, length(g, q->count), want, (double)g[q->count / 2],
