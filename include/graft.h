@@ -248,7 +248,29 @@ GRAFT_API void graft_result_free(struct graft_result *r);
 /* ---- jobs ---------------------------------------------------------------------------------- */
 
 /* Where pictures come from: a folder per class, with or without train/, val/ and test/ around
-   them; a CSV, TSV or JSONL list; for prediction a file or a flat folder too. */
+   them; a CSV, TSV or JSONL list; for prediction a file or a flat folder too. Or from the program
+   itself: */
+struct graft_example {
+    const char *name;  /* stands where a path would, each its own; NULL: its number */
+    const char *label; /* NULL: none */
+    const char *split; /* "train", "val", "test"; NULL: as the fractions below say */
+    const char *group; /* examples of one group never go to different splits; NULL: alone */
+    int width, height; /* of 8-bit RGB pixels, top row first, no gaps; or both 0, and */
+    size_t size;       /* the bytes of a picture file (JPEG, PNG, WebP, BMP, GIF) */
+};
+struct graft_source {
+    void *user;
+    int64_t n;
+    /* Fills in *e, which is zeroed. Called once for each in order, before anything is read; its
+       strings need to live until the next call only. */
+    void (*describe)(void *user, int64_t i, struct graft_example *e);
+    /* Fills `bytes` with width * height * 3 or `size` bytes; false: this picture cannot be had, and
+       is listed as unreadable. Worker threads call it, several at once, and more than once for the
+       same i: it must give the same bytes each time (the feature cache goes by them). */
+    bool (*read)(void *user, int64_t i, uint8_t *bytes);
+    void *reserved[4];
+};
+
 struct graft_data_options {
     bool stop_on_bad; /* an unreadable picture stops the job instead of being listed */
     double val, test; /* fractions cut from data without split folders: 0.1 and 0.1 */
@@ -258,7 +280,10 @@ struct graft_data_options {
     enum graft_precision precision;
     const char *cache;  /* folder of the feature cache; NULL: the default; "": none */
     int64_t max_pixels; /* largest picture that is decoded */
-    void *reserved[8];
+    /* Pictures from the program in place of files, or NULL. `data` is then only the name that
+       reports give them. The network's own preprocessing follows, as for files. */
+    const struct graft_source *source;
+    void *reserved[7];
 };
 
 /* The second phase: back-propagation through the layers that move. */
@@ -347,7 +372,7 @@ GRAFT_API enum graft_status graft_eval(const struct graft_eval_options *o,
 struct graft_predict_options {
     const char *model;
     int n_paths;
-    const char *const *paths; /* pictures, folders, lists */
+    const char *const *paths; /* pictures, folders, lists; none with pictures.source */
     struct graft_load_options load;
     struct graft_data_options pictures;
     void *reserved[8];

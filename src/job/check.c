@@ -25,6 +25,7 @@ static enum graft_status read_all(struct gr_pictures *p, const struct graft_data
     pre.width = pre.height = pre.resize_to = 32; /* the pixels are not looked at */
     const struct gr_loader_options lo = {
         .paths = paths,
+        .source = p->ds.source,
         .n = n,
         .preprocess = &pre,
         .batch = 32,

@@ -20,13 +20,15 @@ struct gr_pictures {
 /* What no job can work with: a batch below 1, an unknown precision, no pixels allowed. */
 enum graft_status gr_data_options_check(const struct graft_data_options *o,
                                         struct graft_error *err);
-/* Reads the list of labelled pictures at `path` into p->ds, splits it and notes what was found. */
+/* Reads the list of labelled pictures at `path`, or what o->source gives, into p->ds, splits it and
+ * notes what was found. */
 enum graft_status gr_pictures_open(const char *path, const struct graft_data_options *o,
                                    const struct graft_events *ev, struct gr_pictures *p,
                                    struct graft_error *err);
 /* The same for pictures that need no labels and no splits. */
-enum graft_status gr_pictures_open_any(const char *path, const struct graft_events *ev,
-                                       struct gr_pictures *p, struct graft_error *err);
+enum graft_status gr_pictures_open_any(const char *path, const struct graft_data_options *o,
+                                       const struct graft_events *ev, struct gr_pictures *p,
+                                       struct graft_error *err);
 /* With o->stop_on_bad: an error when a listed file is no picture. */
 enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct graft_data_options *o,
                                    struct graft_error *err);

@@ -192,6 +192,7 @@ static enum graft_status begin_pictures(void *user, int64_t epoch, const int64_t
     }
     const struct gr_loader_options o = {
         .paths = paths,
+        .source = p->pics.ds.source,
         .n = n,
         .preprocess = p->pre,
         .augment = p->augmented ? &p->augment : NULL,
