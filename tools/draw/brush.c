@@ -24,10 +24,13 @@ double between(struct rng *r, double low, double high)
     return low + (high - low) * uniform(r);
 }
 
+/* Near enough: the sum of four. */
 double normal(struct rng *r)
 {
-    double radius = sqrt(-2 * log(1 - uniform(r)));
-    return radius * cos(6.283185307179586 * uniform(r));
+    double sum = -2;
+    for (int i = 0; i < 4; i++)
+        sum += uniform(r);
+    return sum * 1.7320508075688772;
 }
 
 int below(struct rng *r, int n)
@@ -133,12 +136,18 @@ static void add_span(double *row, int size, double from, double to, double weigh
         row[x] += weight * (fmin(to, x + 1) - fmax(from, x));
 }
 
-/* Eight lines per row of pixels, exact along the line; inside is where the outline winds around. */
+/* Four lines per row of pixels, exact along the line; inside is where the outline winds around. */
 void fill_polygon(struct mask *m, const struct point *p, int n)
 {
-    enum { LINES = 8, MAX = 512 };
+    enum { LINES = 4, MAX = 512 };
     struct crossing cross[MAX];
-    for (int line = 0; line < m->size * LINES; line++) {
+    double top = m->size, bottom = 0;
+    for (int i = 0; i < n; i++) {
+        top = fmin(top, p[i].y);
+        bottom = fmax(bottom, p[i].y);
+    }
+    int first = (int)(fmax(top, 0) * LINES), end = (int)(fmin(bottom, m->size) * LINES);
+    for (int line = first; line < end; line++) {
         double y = (line + 0.5) / LINES;
         int n_cross = 0;
         for (int i = 0; i < n && n_cross < MAX; i++) {
@@ -186,12 +195,14 @@ static void blur_line(double *v, size_t step, int n, double radius, double *line
     for (int pass = 0; pass < 3; pass++) {
         for (int i = 0; i < n; i++)
             line[i] = v[(size_t)i * step];
+        double sum = line[0] * (k + 1);
+        for (int j = 0; j < k; j++)
+            sum += line[j < n ? j : n - 1];
         for (int i = 0; i < n; i++) {
-            double sum = 0;
-            for (int j = i - k; j <= i + k; j++)
-                sum += line[j < 0 ? 0 : j >= n ? n - 1 : j];
-            int before = i - k - 1 < 0 ? 0 : i - k - 1, after = i + k + 1 >= n ? n - 1 : i + k + 1;
-            v[(size_t)i * step] = (sum + part * (line[before] + line[after])) * scale;
+            double before = line[i - k - 1 < 0 ? 0 : i - k - 1];
+            double after = line[i + k + 1 >= n ? n - 1 : i + k + 1];
+            sum += line[i + k >= n ? n - 1 : i + k] - before;
+            v[(size_t)i * step] = fmax(0, (sum + part * (before + after)) * scale);
         }
     }
 }

@@ -99,6 +99,8 @@ static bool write_jpeg(const char *path, const struct picture *p, int quality)
     jpeg.in_color_space = JCS_RGB;
     jpeg_set_defaults(&jpeg);
     jpeg_set_quality(&jpeg, quality, TRUE);
+    if (quality >= 90) /* colour in full, as most programs do */
+        jpeg.comp_info[0].h_samp_factor = jpeg.comp_info[0].v_samp_factor = 1;
     jpeg_start_compress(&jpeg, TRUE);
     JSAMPLE *row = allocate((size_t)p->size, 3);
     for (int y = 0; y < p->size; y++) {

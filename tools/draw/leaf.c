@@ -18,143 +18,63 @@ enum {
     MAX_HOLES = 4
 };
 
-struct landmark {
-    double x, y;
-    enum { ROUND, SHARP, VEIN } kind; /* VEIN: sharp, and a main vein ends there */
-};
-
 struct species {
     const char *name;
-    struct landmark half[MAX_LANDMARKS]; /* ends at the tip */
-    double scale, centre;                /* so that leaves are about equally large, and centred */
-    double teeth, wave;                  /* depth of teeth and of waves of the margin */
-    int n_teeth, n_leaflets;
-    int n_side; /* pairs of side veins; 0: a fan of veins from the base */
-    double rise, stalk;
+    double scale, centre;  /* so that leaves are about equally large, and centred */
+    double stalk;          /* its length */
+    double teeth, n_teeth; /* their depth; how many on one side */
+    double wave;           /* depth of the waves of the margin */
+    int n_leaflets;
+    int n_side;       /* pairs of side veins; 0: a fan of veins from the base */
+    double rise;      /* angle between them and the main vein */
+    const char *half; /* landmarks x,y from base to tip: s sharp, r rounded, v a main vein ends */
 };
 
 static const struct species table[N_SPECIES] = {
-    {"birch",
-     {{0.01, 0, SHARP},
-      {0.22, 0.01, ROUND},
-      {0.39, 0.15, ROUND},
-      {0.38, 0.3, ROUND},
-      {0.22, 0.58, ROUND},
-      {0.10, 0.82, ROUND},
-      {0.03, 0.93, ROUND},
-      {0, 1, SHARP}},
-     .scale = 0.95,
-     .centre = 0.40,
-     .teeth = 0.042,
-     .wave = 0.01,
-     .n_teeth = 15,
-     .n_leaflets = 1,
-     .n_side = 7,
-     .rise = 0.85,
-     .stalk = 0.3},
-    {"chestnut",
-     {{0.008, 0, SHARP},
-      {0.03, 0.15, ROUND},
-      {0.11, 0.42, ROUND},
-      {0.21, 0.7, ROUND},
-      {0.17, 0.88, ROUND},
-      {0.04, 0.94, ROUND},
-      {0, 1, SHARP}},
-     .scale = 0.64,
-     .centre = 0.22,
-     .teeth = 0.02,
-     .wave = 0.01,
-     .n_teeth = 20,
-     .n_leaflets = 7,
-     .n_side = 11,
-     .rise = 0.75,
-     .stalk = 0.5},
-    {"ginkgo",
-     {{0.012, 0, SHARP},
-      {0.05, 0.12, ROUND},
-      {0.30, 0.36, ROUND},
-      {0.72, 0.5, ROUND},
-      {0.74, 0.7, ROUND},
-      {0.6, 0.88, ROUND},
-      {0.38, 0.98, ROUND},
-      {0.16, 1.02, ROUND},
-      {0.03, 0.96, ROUND},
-      {0.02, 0.75, ROUND},
-      {0, 0.62, SHARP}},
-     .scale = 0.82,
-     .centre = 0.48,
-     .teeth = 0,
-     .wave = 0.028,
-     .n_leaflets = 1,
-     .n_side = 0,
-     .stalk = 0.5},
-    {"maple",
-     {{0.01, 0, SHARP},    {0.12, -0.06, ROUND}, {0.28, -0.09, SHARP}, {0.34, -0.03, ROUND},
-      {0.5, 0, VEIN},      {0.42, 0.09, ROUND},  {0.33, 0.14, SHARP},  {0.56, 0.21, SHARP},
-      {0.58, 0.29, ROUND}, {0.7, 0.36, SHARP},   {0.69, 0.42, ROUND},  {0.86, 0.56, VEIN},
-      {0.64, 0.53, ROUND}, {0.58, 0.66, SHARP},  {0.46, 0.56, ROUND},  {0.2, 0.43, ROUND},
-      {0.26, 0.62, ROUND}, {0.36, 0.78, SHARP},  {0.22, 0.75, ROUND},  {0.17, 0.86, SHARP},
-      {0.10, 0.84, ROUND}, {0, 1.04, VEIN}},
-     .scale = 0.78,
-     .centre = 0.42,
-     .wave = 0.008,
-     .n_leaflets = 1,
-     .n_side = 5,
-     .rise = 0.8,
-     .stalk = 0.55},
-    {"oak",
-     {{0.012, 0, SHARP},
-      {0.06, 0.01, ROUND},
-      {0.06, 0.1, ROUND},
-      {0.2, 0.15, ROUND},
-      {0.2, 0.25, ROUND},
-      {0.05, 0.27, ROUND},
-      {0.3, 0.32, ROUND},
-      {0.33, 0.44, ROUND},
-      {0.06, 0.43, ROUND},
-      {0.37, 0.5, ROUND},
-      {0.4, 0.65, ROUND},
-      {0.09, 0.6, ROUND},
-      {0.36, 0.72, ROUND},
-      {0.34, 0.86, ROUND},
-      {0.10, 0.79, ROUND},
-      {0.23, 0.92, ROUND},
-      {0.17, 1.02, ROUND},
-      {0.06, 0.97, ROUND},
-      {0, 1.02, ROUND}},
-     .scale = 0.98,
-     .centre = 0.5,
-     .wave = 0.01,
-     .n_leaflets = 1,
-     .n_side = 6,
-     .rise = 0.9,
-     .stalk = 0.12},
-    {"willow",
-     {{0.008, 0, SHARP},
-      {0.06, 0.09, ROUND},
-      {0.095, 0.28, ROUND},
-      {0.1, 0.5, ROUND},
-      {0.07, 0.75, ROUND},
-      {0.02, 0.93, ROUND},
-      {0, 1, SHARP}},
-     .scale = 1.25,
-     .centre = 0.5,
-     .teeth = 0.008,
-     .wave = 0.008,
-     .n_teeth = 40,
-     .n_leaflets = 1,
-     .n_side = 12,
-     .rise = 0.7,
-     .stalk = 0.1},
+    {"birch", 0.95, 0.40, 0.3, 0.042, 15, 0.01, 1, 7, 0.85,
+     "s.01,0 r.22,.01 r.39,.15 r.38,.3 r.22,.58 r.10,.82 r.03,.93 s0,1"},
+    {"chestnut", 0.64, 0.22, 0.5, 0.02, 20, 0.01, 7, 11, 0.75,
+     "s.008,0 r.03,.15 r.11,.42 r.21,.7 r.17,.88 r.04,.94 s0,1"},
+    {"ginkgo", 0.82, 0.48, 0.5, 0, 0, 0.028, 1, 0, 0,
+     "s.012,0 r.05,.12 r.30,.36 r.72,.5 r.74,.7 r.6,.88 r.38,.98 r.16,1.02 r.03,.96 "
+     "r.02,.75 s0,.62"},
+    {"maple", 0.78, 0.42, 0.55, 0, 0, 0.008, 1, 5, 0.8,
+     "s.01,0 r.12,-.06 s.28,-.09 r.34,-.03 v.5,0 r.42,.09 s.33,.14 s.56,.21 r.58,.29 "
+     "s.7,.36 r.69,.42 v.86,.56 r.64,.53 s.58,.66 r.46,.56 r.2,.43 r.26,.62 s.36,.78 "
+     "r.22,.75 s.17,.86 r.10,.84 v0,1.04"},
+    {"oak", 0.98, 0.5, 0.12, 0, 0, 0.01, 1, 6, 0.9,
+     "s.012,0 r.06,.01 r.06,.1 r.2,.15 r.2,.25 r.05,.27 r.3,.32 r.33,.44 r.06,.43 "
+     "r.37,.5 r.4,.65 r.09,.6 r.36,.72 r.34,.86 r.10,.79 r.23,.92 r.17,1.02 r.06,.97 "
+     "r0,1.02"},
+    {"willow", 1.25, 0.5, 0.1, 0.008, 40, 0.008, 1, 12, 0.7,
+     "s.008,0 r.06,.09 r.095,.28 r.1,.5 r.07,.75 r.02,.93 s0,1"},
 };
 
 const char *const species_names[N_SPECIES] = {"birch", "chestnut", "ginkgo",
                                               "maple", "oak",      "willow"};
 
+struct landmark {
+    char kind;
+    double x, y;
+};
+
+static int read_landmarks(const char *text, struct landmark *mark)
+{
+    int n = 0;
+    for (char *at = (char *)(uintptr_t)text; *at && n < MAX_LANDMARKS; n++) {
+        mark[n].kind = *at;
+        mark[n].x = strtod(at + 1, &at);
+        mark[n].y = strtod(at + 1, &at);
+        at += strspn(at, " ");
+    }
+    return n;
+}
+
 /* How the flat leaf lies in space before the camera. */
 struct view {
     const struct pose *pose;
     double scale, centre, sway, curl_x, curl_y, twist, crumple;
+    double ct, st, ca, sa, cos_tilt, sin_tilt; /* of the pose's angles */
     uint32_t seed;
 };
 
@@ -192,14 +112,13 @@ static struct point seen(const struct view *v, struct point p)
     double x = p.x * v->scale, y = (p.y - v->centre) * v->scale;
     double z = height(v, x, y);
     x += v->sway * y * y;
-    double ct = cos(o->turn), st = sin(o->turn), ca = cos(o->tilt_axis), sa = sin(o->tilt_axis);
-    double px = x * ct - y * st, py = x * st + y * ct;
-    double along = px * ca + py * sa, across = py * ca - px * sa;
-    double far = across * sin(o->tilt) + z * cos(o->tilt);
-    across = across * cos(o->tilt) - z * sin(o->tilt);
+    double px = x * v->ct - y * v->st, py = x * v->st + y * v->ct;
+    double along = px * v->ca + py * v->sa, across = py * v->ca - px * v->sa;
+    double far = across * v->sin_tilt + z * v->cos_tilt;
+    across = across * v->cos_tilt - z * v->sin_tilt;
     double size = o->length / (1 + 0.35 * far);
-    return (struct point){o->at.x + size * (along * ca - across * sa),
-                          o->at.y - size * (along * sa + across * ca)};
+    return (struct point){o->at.x + size * (along * v->ca - across * v->sa),
+                          o->at.y - size * (along * v->sa + across * v->ca)};
 }
 
 /* Back onto the leaf, as if it were flat. */
@@ -207,11 +126,10 @@ static struct point touched(const struct view *v, double px, double py)
 {
     const struct pose *o = v->pose;
     double x = (px - o->at.x) / o->length, y = (o->at.y - py) / o->length;
-    double ct = cos(o->turn), st = sin(o->turn), ca = cos(o->tilt_axis), sa = sin(o->tilt_axis);
-    double along = x * ca + y * sa, across = (y * ca - x * sa) / cos(o->tilt);
-    x = along * ca - across * sa;
-    y = along * sa + across * ca;
-    struct point p = {x * ct + y * st, y * ct - x * st};
+    double along = x * v->ca + y * v->sa, across = (y * v->ca - x * v->sa) / v->cos_tilt;
+    x = along * v->ca - across * v->sa;
+    y = along * v->sa + across * v->ca;
+    struct point p = {x * v->ct + y * v->st, y * v->ct - x * v->st};
     p.x -= v->sway * p.y * p.y;
     return p;
 }
@@ -222,7 +140,7 @@ static int rounded(const struct landmark *mark, int n, struct point *out)
     int n_out = 0;
     for (int i = 0; i < n; i++) {
         struct point p = {mark[i].x, mark[i].y};
-        if (mark[i].kind != ROUND || i == 0 || i == n - 1) {
+        if (mark[i].kind != 'r' || i == 0 || i == n - 1) {
             out[n_out++] = p;
             continue;
         }
@@ -332,17 +250,15 @@ static void grow_vein(struct blade *b, const struct species *s, struct point fro
 
 static void grow_blade(struct blade *b, const struct species *s, struct rng *r)
 {
-    int n = 0;
-    while (n < MAX_LANDMARKS && (n == 0 || s->half[n].y != 0 || s->half[n].x != 0))
-        n++;
+    struct landmark drawn[MAX_LANDMARKS], mark[MAX_LANDMARKS];
+    int n = read_landmarks(s->half, drawn);
     double width = 1 + 0.1 * normal(r), notch = between(r, -0.12, 0.3);
     width = clamp(width, 0.8, 1.25);
     for (int side = 0; side < 2; side++) {
-        struct landmark mark[MAX_LANDMARKS];
         struct point curve[MAX_LANDMARKS * 9], half[N_HALF];
         double own = width * (1 + 0.04 * normal(r));
         uint32_t seed = (uint32_t)(mix_bits(r->state++) >> 32);
-        memcpy(mark, s->half, sizeof mark);
+        memcpy(mark, drawn, sizeof mark);
         for (int i = 1; i + 1 < n; i++) {
             double room = 0.13 * fmin(0.2, mark[i].x);
             mark[i].x = mark[i].x * own + room * normal(r);
@@ -370,12 +286,12 @@ static void grow_blade(struct blade *b, const struct species *s, struct rng *r)
             add_bow(b, start, end, 0.05 * normal(r), 0.012, 0.006);
         }
     for (int i = 0; i < n; i++)
-        for (int side = -1; s->half[i].kind == VEIN && side <= 1; side += 2) {
-            struct point to = {side * 0.96 * width * s->half[i].x, 0.96 * s->half[i].y};
-            if (s->half[i].x > 0 || side > 0)
+        for (int side = -1; drawn[i].kind == 'v' && side <= 1; side += 2) {
+            struct point to = {side * 0.96 * width * drawn[i].x, 0.96 * drawn[i].y};
+            if (drawn[i].x > 0 || side > 0)
                 grow_vein(b, s, base, to, thick, r);
         }
-    if (s->n_side > 0 && s->half[n - 1].kind != VEIN)
+    if (s->n_side > 0 && drawn[n - 1].kind != 'v')
         grow_vein(b, s, base, (struct point){0, 0.98}, thick, r);
 }
 
@@ -483,8 +399,7 @@ static void paint_blade(struct picture *p, const struct blade *b, const struct v
             double e = 0.02, here = height(v, q.x, q.y);
             double sx = (height(v, q.x + e, q.y) - here) / e;
             double sy = (height(v, q.x, q.y + e) - here) / e;
-            double ct = cos(o->turn), st = sin(o->turn);
-            double nx = -(sx * ct - sy * st), ny = sx * st + sy * ct;
+            double nx = -(sx * v->ct - sy * v->st), ny = sx * v->st + sy * v->ct;
             nx -= c->relief * (ridge.v[i + 1] - ridge.v[i - 1]);
             ny -= c->relief * (ridge.v[i + (size_t)p->size] - ridge.v[i - (size_t)p->size]);
             double lit = (0.75 + nx * o->light.x + ny * o->light.y) / sqrt(1 + nx * nx + ny * ny);
@@ -561,7 +476,14 @@ static void cast_shadow(struct picture *p, const struct mask *m, struct point li
 void draw_leaf(struct picture *p, int species, const struct pose *pose, struct rng *r)
 {
     const struct species *s = table + species;
-    struct view v = {.pose = pose, .centre = s->centre};
+    struct view v = {.pose = pose,
+                     .centre = s->centre,
+                     .ct = cos(pose->turn),
+                     .st = sin(pose->turn),
+                     .ca = cos(pose->tilt_axis),
+                     .sa = sin(pose->tilt_axis),
+                     .cos_tilt = cos(pose->tilt),
+                     .sin_tilt = sin(pose->tilt)};
     double size = between(r, 0.92, 1.08);
     v.scale = s->scale * size;
     v.sway = 0.15 * normal(r);

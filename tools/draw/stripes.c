@@ -34,5 +34,5 @@ const struct kind stripes_kind = {.name = "stripes",
                                   .default_size = 32,
                                   .classes = classes,
                                   .draw = draw_stripes,
-                                  .quality_low = 95,
-                                  .quality_high = 95};
+                                  .quality_low = 100,
+                                  .quality_high = 100};
