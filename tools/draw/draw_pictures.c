@@ -117,7 +117,10 @@ static bool write_jpeg(const char *path, const struct picture *p, int quality)
 
 static bool make_folder(const char *path)
 {
-    return !mkdir(path, 0777) || errno == EEXIST;
+    bool ok = !mkdir(path, 0777) || errno == EEXIST;
+    if (!ok)
+        fprintf(stderr, "draw_pictures: %s: %s\n", path, strerror(errno));
+    return ok;
 }
 
 /* Draws one picture into its file. */
@@ -169,11 +172,7 @@ int main(int argc, char **argv)
     char train[4096], test[4096];
     snprintf(train, sizeof train, "%s%s", o.out, o.test ? "/train" : "");
     snprintf(test, sizeof test, "%s/test", o.out);
-    if (!make_folder(o.out) || !draw_part(&o, train, 0, o.first, o.per_class) ||
-        (o.test && !draw_part(&o, test, 1, 1, o.test))) {
-        fprintf(stderr, "draw_pictures: the pictures in %s are not complete: %s\n", o.out,
-                strerror(errno));
-        return 1;
-    }
-    return 0;
+    bool ok = make_folder(o.out) && draw_part(&o, train, 0, o.first, o.per_class) &&
+              (!o.test || draw_part(&o, test, 1, 1, o.test));
+    return ok ? 0 : 1;
 }

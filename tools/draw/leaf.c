@@ -61,11 +61,12 @@ struct landmark {
 static int read_landmarks(const char *text, struct landmark *mark)
 {
     int n = 0;
-    for (char *at = (char *)(uintptr_t)text; *at && n < MAX_LANDMARKS; n++) {
-        mark[n].kind = *at;
-        mark[n].x = strtod(at + 1, &at);
-        mark[n].y = strtod(at + 1, &at);
-        at += strspn(at, " ");
+    for (; *text && n < MAX_LANDMARKS; n++) {
+        char *end;
+        mark[n].kind = *text;
+        mark[n].x = strtod(text + 1, &end);
+        mark[n].y = strtod(end + 1, &end);
+        text = end + strspn(end, " ");
     }
     return n;
 }

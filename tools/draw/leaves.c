@@ -7,10 +7,10 @@
 static void place_leaf(struct pose *pose, int size, struct point light, struct rng *r)
 {
     pose->light = light;
-    pose->at.x = (0.5 + 0.05 * normal(r)) * size;
-    pose->at.y = (0.5 + 0.05 * normal(r)) * size;
-    pose->length = between(r, 0.68, 1.0) * size;
-    pose->turn = 0.45 * normal(r);
+    pose->at.x = (0.5 + 0.06 * normal(r)) * size;
+    pose->at.y = (0.5 + 0.06 * normal(r)) * size;
+    pose->length = between(r, 0.64, 1.0) * size;
+    pose->turn = 0.55 * normal(r);
     pose->tilt = clamp(0.25 * normal(r), -0.7, 0.7);
     pose->tilt_axis = between(r, 0, 3.14159);
 }
