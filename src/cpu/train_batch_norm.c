@@ -246,7 +246,7 @@ static enum graft_status norm_forward(void *state, const struct gr_train_pass *p
     float *saved = p->saved;
     bool batch = t->batch && p->training;
     (void)err;
-    if (batch) /* inputs 3 and 4 are the trainer's own running statistics */
+    if (batch && !p->again) /* inputs 3 and 4 are the trainer's own running statistics */
         measure(t, p->in[0], saved, saved + t->c, shift, sums, (float *)(uintptr_t)mean,
                 (float *)(uintptr_t)var);
     for (int64_t c = 0; c < t->c; c++) {
