@@ -82,6 +82,8 @@ int cmd_train(const struct command *c, int argc, char **argv)
          "views of each picture, with --unfreeze all (default none)", 0, 0},
         {OPT_FLAG, 0, "resume", &f->resume, NULL, "go on from an interrupted run's checkpoint", 0,
          0},
+        {OPT_SIZE, 0, "mem", &o.pictures.memory, "SIZE",
+         "bytes to stay within (500M, 2G): computes more, then takes smaller batches", 0, 0},
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F",
          "part on which fine-tuning is validated; the head alone learns from it (default 0.1)", 0,
