@@ -165,6 +165,7 @@ int cmd_eval(const struct command *c, int argc, char **argv);
 int cmd_features(const struct command *c, int argc, char **argv);
 int cmd_inspect(const struct command *c, int argc, char **argv);
 int cmd_predict(const struct command *c, int argc, char **argv);
+int cmd_pretrain(const struct command *c, int argc, char **argv);
 int cmd_train(const struct command *c, int argc, char **argv);
 
 #endif

@@ -260,7 +260,11 @@ int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *path, struct graft
     if (!u->img_size && !u->resize_to && !u->mean && !u->std && u->channels < 0 && u->resize < 0 &&
         u->filter < 0)
         return -1;
-    if (graft_model_load(path, NULL, &m, &err) || graft_model_inspect(m, &info, &err)) {
+    bool by_name = false;
+    for (size_t i = 0; graft_arch(i); i++)
+        by_name = by_name || !strcmp(graft_arch(i), path);
+    if ((by_name ? graft_model_new(path, 0, &m, &err) : graft_model_load(path, NULL, &m, &err)) ||
+        graft_model_inspect(m, &info, &err)) {
         graft_model_free(m);
         return ui_fail(ui, &err);
     }

@@ -127,6 +127,13 @@ GRAFT_API void graft_model_free(struct graft_model *model);
 GRAFT_API enum graft_status graft_model_save(const struct graft_model *model, const char *path,
                                              struct graft_error *err);
 
+/* An architecture by name ("resnet20"), a backbone and a head for two classes, with random weights:
+   a pure function of name and seed. ARG lists the names when there is none such. */
+GRAFT_API enum graft_status graft_model_new(const char *arch, uint64_t seed,
+                                            struct graft_model **model, struct graft_error *err);
+/* The names, NULL after the last. */
+GRAFT_API const char *graft_arch(size_t i);
+
 /* A run of nodes at one resolution; `cut` is the value to name in graft_train_options.cut. */
 struct graft_stage {
     const char *cut;
@@ -140,7 +147,7 @@ struct graft_stage {
 struct graft_model_info {
     const char *path, *format, *producer;  /* producer may be NULL */
     const char *arch, *pretrain, *licence; /* NULL: unknown */
-    const char *sha256;
+    const char *sha256;                    /* of the file; NULL for a model made by name */
     int64_t opset;
     int n_nodes;
     int64_t n_params, n_weight_bytes;
@@ -269,13 +276,16 @@ struct graft_finetune_options {
     int patience;           /* epochs without improvement before it stops: 0, never */
     int accumulate;         /* batches a step: 1 */
     const char *bn;         /* "frozen", "adapt" or "train" */
-    const char *augment;    /* "none", "light" or "trivial"; with unfreeze "all" only */
+    const char *augment;    /* "none", "shift", "light" or "trivial"; with unfreeze "all" only */
     bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */
     void *reserved[8];
 };
 
 struct graft_train_options {
-    const char *data, *from, *out; /* required; `out` ends in .onnx */
+    const char *data, *out; /* required; `out` ends in .onnx */
+    const char *from;       /* the source model */
+    const char *arch; /* instead of `from`: an architecture (graft_arch) or the file of one, with
+                         random weights; see graft_pretrain_options_init */
     struct graft_load_options load;
     struct graft_data_options pictures;
     const char *cut;           /* values, comma-separated; NULL: the old head's input */
@@ -284,12 +294,18 @@ struct graft_train_options {
     double l2;                 /* of the logistic head; < 0: by cross-validation */
     int folds;                 /* of the cross-validation: 5 */
     struct graft_finetune_options finetune;
-    const char *require; /* "acc>=0.9": GRAFT_E_GATE when not reached; NULL: nothing */
-    bool allow_leaks;    /* go on when the data check finds the same picture in two splits */
-    const char *command; /* argv as text, for the record; may be NULL */
+    bool scratch; /* also train the same architecture from random weights, whole, with batch-norm
+                     in training and as many epochs, to compare with */
+    bool allow_weak_source; /* take a source model that did not beat its own naive baselines */
+    const char *require;    /* "acc>=0.9": GRAFT_E_GATE when not reached; NULL: nothing */
+    bool allow_leaks;       /* go on when the data check finds the same picture in two splits */
+    const char *command;    /* argv as text, for the record; may be NULL */
     void *reserved[8];
 };
 GRAFT_API void graft_train_options_init(struct graft_train_options *o);
+/* For making a source model: everything moves, batch-norm trains, SGD with momentum, one cycle up
+   to lr 0.1, 40 epochs of batches of 128, weight decay 5e-4, pictures shifted and flipped. */
+GRAFT_API void graft_pretrain_options_init(struct graft_train_options *o);
 /* The main job: read, check, compute features once, fit the head, compare with naive baselines on
    the test pictures (never used for any choice), write `out` and `out`.run/, read it back, score
    again. `result` may be NULL. GRAFT_E_GATE: everything was written, `require` was not reached or

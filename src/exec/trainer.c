@@ -158,6 +158,12 @@ static int slot_of(const struct gr_trainer *t, enum pass pass, int var)
     return pass == PASS_FORWARD ? slot : train_late(t, slot);
 }
 
+static void tell(const struct gr_trainer *t, const struct train_step *st, enum train_moment m)
+{
+    if (t->watch)
+        t->watch(t->watch_user, st, m);
+}
+
 static enum graft_status run_step(struct gr_trainer *t, const struct train_step *st, enum pass pass,
                                   bool training, int scratch, const float *dlogits, float *grads,
                                   struct graft_error *err)
@@ -184,6 +190,7 @@ static enum graft_status run_step(struct gr_trainer *t, const struct train_step 
                               .again = pass == PASS_AGAIN,
                               .step = t->step};
     enum graft_status s;
+    tell(t, st, TRAIN_BEGIN);
     if (back) {
         p.dout = dout;
         p.din = (void **)(uintptr_t)din;
@@ -191,6 +198,7 @@ static enum graft_status run_step(struct gr_trainer *t, const struct train_step 
     } else {
         s = st->kernel->forward(st->state, &p, err);
     }
+    tell(t, st, back ? TRAIN_BACKWARD : TRAIN_FORWARD);
     if (s) {
         s = s == GRAFT_E_NOMEM ? s : GRAFT_E_COMPUTE;
         return gr_error_in(err, s, "'%s' (%s)%s", st->node, st->op, back ? ", backward" : "");
@@ -218,20 +226,6 @@ enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *in
     return GRAFT_OK;
 }
 
-static void add(enum gr_dtype dtype, void *dst, const void *src, size_t n)
-{
-    float *y = dst;
-    const float *x = src;
-    if (dtype == GR_BF16) {
-        for (size_t i = 0; i < n; i++)
-            gr_store_f64(dtype, dst, i, gr_load_f64(dtype, dst, i) + gr_load_f64(dtype, src, i));
-        return;
-    }
-#pragma omp parallel for simd schedule(static) if (n >= 1 << 14)
-    for (size_t i = 0; i < n; i++)
-        y[i] += x[i];
-}
-
 enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits, float *grads,
                                       struct graft_error *err)
 {
@@ -248,13 +242,17 @@ enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits
         const struct train_back *b = &t->backs[i];
         void *dst = (void *)(uintptr_t)address(t, b->dst, dlogits, grads);
         const void *src = address(t, b->src, dlogits, grads);
-        if (b->kind == BACK_STEP || b->kind == BACK_AGAIN)
+        if (b->kind == BACK_STEP || b->kind == BACK_AGAIN) {
             s = run_step(t, &t->steps[b->step], b->kind == BACK_STEP ? PASS_BACKWARD : PASS_AGAIN,
                          true, b->scratch, dlogits, grads, err);
-        else if (b->kind == BACK_ADD)
-            add(b->dtype, dst, src, b->count);
+            continue;
+        }
+        tell(t, NULL, TRAIN_BEGIN);
+        if (b->kind == BACK_ADD)
+            gr_train_add(b->dtype, dst, src, b->count);
         else
             memcpy(dst, src, b->count);
+        tell(t, NULL, TRAIN_BACKWARD);
     }
     t->trained = false;
     return s;

@@ -175,6 +175,10 @@ enum graft_status gr_meta_write(struct gr_model *m, const struct gr_meta_extra *
         s = gr_model_set_prop(m, "graft.cut", x->cut, err);
     if (!s && x->precision)
         s = gr_model_set_prop(m, "graft.precision", x->precision, err);
+    if (!s && x->verdict)
+        s = gr_model_set_prop(m, "graft.verdict", x->verdict, err);
+    if (!s && x->arch)
+        s = gr_model_set_prop(m, "graft.arch", x->arch, err);
     if (!s && x->metrics_json)
         s = gr_model_set_prop(m, "graft.metrics", x->metrics_json, err);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)x->seed);
@@ -350,6 +354,9 @@ enum graft_status gr_meta_read(struct gr_model *m, struct graft_error *err)
     const char *labels = gr_model_get_prop(m, "graft.labels");
     const char *pre = gr_model_get_prop(m, "graft.preprocess");
     const char *licence = gr_model_get_prop(m, "model_license");
+    const char *arch = gr_model_get_prop(m, "graft.arch");
+    if (arch && !m->arch && !(m->arch = gr_strdup(arch)))
+        return gr_error_nomem(err);
     if (labels) {
         char **list = NULL;
         size_t n = 0;

@@ -20,6 +20,21 @@ const char *gr_job_print_preprocess(const struct graft_preprocess *p, char *text
 enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
                                      struct gr_type **types, struct graft_error *err);
 
+/* ---- scratch.c: networks with random weights ------------------------------------------------- */
+
+/* Replaces what the network has learned by random weights and says so under `topic`. */
+struct graft_events;
+enum graft_status gr_job_forget(struct gr_model *m, uint64_t seed, const char *topic,
+                                const struct graft_events *ev, struct graft_error *err);
+/* An architecture by name (zoo/), or that of a model file, with random weights. `m` zeroed. */
+enum graft_status gr_job_new_model(const char *arch, const struct graft_load_options *o,
+                                   uint64_t seed, const struct graft_events *ev, struct gr_model *m,
+                                   struct graft_error *err);
+/* Graph, preprocessing and names of `m` with random weights. */
+enum graft_status gr_job_forgotten_copy(const struct gr_model *m, uint64_t seed, const char *topic,
+                                        const struct graft_events *ev, struct gr_model *out,
+                                        struct graft_error *err);
+
 /* ---- inspect.c ------------------------------------------------------------------------------- */
 
 struct graft_model {

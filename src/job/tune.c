@@ -8,6 +8,7 @@
 #include "data/loader.h"
 #include "job/memory.h"
 #include "train/attach.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,7 +117,7 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
 {
     static const enum gr_schedule_kind kinds[] = {GR_SCHEDULE_ONE_CYCLE, GR_SCHEDULE_COSINE,
                                                   GR_SCHEDULE_STEP, GR_SCHEDULE_CONSTANT};
-    const struct graft_finetune_options *o = &t->task->o->finetune;
+    const struct graft_finetune_options *o = t->task->how;
     struct gr_finetune_options f;
     gr_finetune_options_init(&f);
     gr_optim_options_init(&f.optim,
@@ -138,6 +139,7 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     f.mix.cutmix = o->cutmix;
     f.ema = o->ema;
     f.patience = o->patience;
+    f.best_by_accuracy = !t->task->head; /* from nothing, loss and accuracy part late */
     f.seed = t->task->o->pictures.seed;
     f.checkpoint = checkpoint;
     f.resume = o->resume;
@@ -212,10 +214,11 @@ static enum graft_status fill_pictures(void *user, int64_t epoch, const int64_t 
 
 /* ---- the two parts --------------------------------------------------------------------------- */
 
-/* Without a val part every tenth training example of each class, by the seed, becomes one. */
+/* Without a val part the fraction --val of each class, by the seed, becomes one. */
 static enum graft_status split_off_val(struct tuning *t, struct graft_error *err)
 {
     struct gr_dataset *a = &t->train.pics.ds, *b = &t->val.pics.ds;
+    const double part = t->task->o->pictures.val;
     int64_t *order = gr_alloc_array(a->n, sizeof *order);
     bool *take = gr_alloc_zero(a->n, sizeof *take);
     if (!order || !take) {
@@ -229,7 +232,7 @@ static enum graft_status split_off_val(struct tuning *t, struct graft_error *err
             if ((size_t)a->examples[i].label == c)
                 order[n++] = (int64_t)i;
         gr_rng_shuffle(t->task->o->pictures.seed, 0x76616c + c, order, n);
-        size_t wanted = n < 3 ? 0 : (n + 9) / 10;
+        size_t wanted = n < 3 ? 0 : (size_t)ceil(part * (double)n);
         for (size_t i = 0; i < wanted; i++)
             take[order[i]] = true;
     }
@@ -288,7 +291,7 @@ static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
         p->last_planes = gr_preprocess_channels(p->pre);
     p->data = &o->pictures;
     p->ev = t->task->ev;
-    enum graft_status s = gr_augment_find(o->finetune.augment, &preset, err);
+    enum graft_status s = gr_augment_find(t->task->how->augment, &preset, err);
     gr_augment_init(&p->augment, preset);
     p->augmented = train && preset != GR_AUGMENT_NONE;
     p->source.begin = begin_pictures;
@@ -302,7 +305,7 @@ static enum graft_status open_parts(struct tuning *t, struct graft_error *err)
     enum graft_status s = gr_pictures_subset(all, 1u << GR_SPLIT_TRAIN, &t->train.pics, err);
     if (!s)
         s = gr_pictures_subset(all, 1u << GR_SPLIT_VAL, &t->val.pics, err);
-    if (!s && !t->val.pics.ds.n)
+    if (!s && !t->val.pics.ds.n && t->task->o->pictures.val > 0)
         s = split_off_val(t, err);
     if (!s)
         s = list_part(&t->train, err);
@@ -311,13 +314,32 @@ static enum graft_status open_parts(struct tuning *t, struct graft_error *err)
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-/* A head fitted on the training part alone, so that validation says the truth from the start. */
-static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
+/* As PyTorch's Linear begins. */
+static enum graft_status random_head(const struct tuning *t, struct gr_head *head,
+                                     struct graft_error *err)
+{
+    const size_t width = (size_t)t->task->net->width, n_classes = t->train.pics.ds.n_classes;
+    const uint64_t seed = t->task->o->pictures.seed;
+    const double bound = 1 / sqrt((double)width);
+    *head = (struct gr_head){.kind = GR_HEAD_LINEAR, .n_features = width, .n_classes = n_classes};
+    head->w = gr_alloc_array(n_classes, width * sizeof *head->w);
+    head->b = gr_alloc_array(n_classes, sizeof *head->b);
+    if (!head->w || !head->b)
+        return gr_error_nomem(err);
+    for (size_t i = 0; i < n_classes * width; i++)
+        head->w[i] = (float)(bound * (2 * gr_rng_uniform(seed, 0x68656164, i) - 1));
+    for (size_t i = 0; i < n_classes; i++)
+        head->b[i] = (float)(bound * (2 * gr_rng_uniform(seed, 0x62696173, i) - 1));
+    return GRAFT_OK;
+}
+
+/* Fitted on the training part alone, so that validation says the truth from the start. */
+static enum graft_status fitted_head(const struct tuning *t, struct gr_head *head,
+                                     struct graft_error *err)
 {
     const struct gr_pictures *all = t->task->pics;
     const struct gr_dataset *ds = &t->train.pics.ds;
     const size_t width = (size_t)t->task->net->width;
-    struct gr_head head = {0};
     float *x = gr_alloc_array(ds->n, width * sizeof *x);
     enum graft_status s = x ? GRAFT_OK : gr_error_nomem(err);
     for (size_t i = 0, k = 0; !s && i < ds->n; i++) { /* both lists are in the same order */
@@ -327,21 +349,28 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
     }
     if (!s)
         s = gr_head_fit(t->task->head, x, t->train.labels, ds->n, width, ds->n_classes,
-                        t->class_weights, t->task->ev, &head, NULL, err);
-    if (!s && head.kind == GR_HEAD_KNN)
+                        t->class_weights, t->task->ev, head, NULL, err);
+    if (!s && head->kind == GR_HEAD_KNN)
         s = gr_error(err, GRAFT_E_ARG, "a k-NN head cannot be fine-tuned; use logistic or mlp:H");
+    gr_free(x);
+    return s;
+}
+
+static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
+{
+    struct gr_head head = {0};
+    enum graft_status s = t->task->head ? fitted_head(t, &head, err) : random_head(t, &head, err);
     if (!s)
         s = gr_graph_copy(t->task->net->graph, &t->whole, err);
     if (!s)
         s = gr_head_attach(t->whole, t->whole->outputs[0], &head, err);
     gr_head_free(&head);
-    gr_free(x);
     return s;
 }
 
 static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
 {
-    const struct graft_finetune_options *o = &t->task->o->finetune;
+    const struct graft_finetune_options *o = t->task->how;
     const int64_t n = (int64_t)t->train.pics.ds.n;
     const struct gr_finetune_options loop = loop_options(t, NULL);
     struct gr_fit_choice choice;
@@ -356,6 +385,7 @@ static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
                                .limit = t->task->o->pictures.memory};
     gr_trainer_options_init(&task.options);
     task.options.batch = o->batch < n ? o->batch : n;
+    task.options.precision = t->task->precision;
     task.options.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
     task.options.seed = t->task->o->pictures.seed;
     if (t->moving.from_pictures) /* two queues, of training and of validation */
@@ -397,10 +427,10 @@ static struct gr_hash task_key(const struct tuning *t)
     if (!h)
         return parts[0];
     gr_hasher_add(h, parts, sizeof parts[0]);
-    gr_hasher_add_str(h, t->task->o->finetune.unfreeze);
-    gr_hasher_add_str(h, t->task->o->finetune.bn);
-    gr_hasher_add_str(h, t->task->o->finetune.augment);
-    gr_hasher_add_i64(h, t->task->o->finetune.batch);
+    gr_hasher_add_str(h, t->task->how->unfreeze);
+    gr_hasher_add_str(h, t->task->how->bn);
+    gr_hasher_add_str(h, t->task->how->augment);
+    gr_hasher_add_i64(h, t->task->how->batch);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
         gr_hasher_add_str(h, t->train.paths[i]);
     parts[1] = gr_hasher_get(h);
@@ -426,6 +456,7 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .val = t->val.pics.ds.n ? &t->val.source : NULL,
             .depth = t->moving.depth,
             .fresh = t->moving.fresh,
+            .topic = t->task->topic,
             .key = task_key(t),
             .events = t->task->ev,
             .on_epoch = on_epoch,
@@ -457,10 +488,11 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = attach_head(t, err);
     if (!s)
-        s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, o->finetune.unfreeze,
-                             (enum gr_bn_mode)find_word(o->finetune.bn, bn_modes), &t->moving, err);
+        s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, t->task->how->unfreeze,
+                             (enum gr_bn_mode)find_word(t->task->how->bn, bn_modes), &t->moving,
+                             err);
     if (!s)
-        gr_note(t->task->ev, "fine-tune", "%s", t->moving.text);
+        gr_note(t->task->ev, t->task->topic, "%s", t->moving.text);
     if (!s && !t->moving.from_pictures)
         s = gr_network_below(t->task->model, t->whole, t->moving.border, t->task->net->batch,
                              gr_network_precision(t->task->net), &t->below, err);
@@ -471,7 +503,7 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = make_trainer(t, err);
     if (!s)
-        gr_note(t->task->ev, "fine-tune", "%zu training and %zu validation pictures",
+        gr_note(t->task->ev, t->task->topic, "%zu training and %zu validation pictures",
                 t->train.pics.ds.n, t->val.pics.ds.n);
     if (!s)
         s = fit(t, out, err);
@@ -483,7 +515,7 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
 enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
                           struct graft_error *err)
 {
-    struct tuning t = {.task = task, .accumulate = task->o->finetune.accumulate};
+    struct tuning t = {.task = task, .accumulate = task->how->accumulate};
     memset(out, 0, sizeof *out);
     gr_buf_init(&t.history, 0);
     enum graft_status s = run(&t, out, err);

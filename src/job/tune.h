@@ -32,12 +32,17 @@ void gr_moving_clear(struct gr_moving *p);
 
 struct gr_tune_task {
     const struct graft_train_options *o;
+    const struct graft_finetune_options *how;
+    const char *topic; /* of notes: "fine-tune" */
     const struct graft_events *ev;
     const struct gr_model *model;
-    const struct gr_network *net;       /* pictures to features */
-    const struct gr_pictures *pics;     /* with features and splits */
-    const struct gr_head_options *head; /* how the head is fitted, its strength already chosen */
-    const char *dir;                    /* for the checkpoint and history.jsonl */
+    const struct gr_network *net;   /* pictures to features */
+    const struct gr_pictures *pics; /* with features and splits */
+    /* How the head is fitted, its strength already chosen; NULL: a random one, features are not
+       looked at. */
+    const struct gr_head_options *head;
+    enum gr_precision precision; /* of the part that moves */
+    const char *dir;             /* for the checkpoint and history.jsonl */
 };
 struct gr_tuned {
     struct gr_graph *graph; /* whole network with the weights that were best on validation */

@@ -26,6 +26,11 @@ void gr_finetune_options_init(struct gr_finetune_options *o)
     o->optim.momentum = 0.95; /* with momentum_low as in fastai */
 }
 
+static const char *topic_of(const struct gr_fit *f)
+{
+    return f->t->topic ? f->t->topic : "fine-tune";
+}
+
 /* ---- setting up ---- */
 
 static enum graft_status check_source(const struct gr_batch_source *s, const char *what,
@@ -245,7 +250,7 @@ static enum graft_status end_epoch(struct gr_fit *f, int64_t epoch, struct graft
         snprintf(val, sizeof val, "  val loss %.4f  val accuracy %.4f", row->val_loss,
                  row->val_accuracy);
     if (st->epoch > 0)
-        gr_note(f->t->events, "fine-tune", "epoch %lld/%lld  loss %.4f%s  %.1f s",
+        gr_note(f->t->events, topic_of(f), "epoch %lld/%lld  loss %.4f%s  %.1f s",
                 (long long)st->epoch, (long long)f->o->epochs, row->train_loss, val, row->seconds);
     if (f->t->on_epoch)
         f->t->on_epoch(f->t->user, row);
@@ -273,7 +278,7 @@ static enum graft_status run_steps(struct gr_fit *f, struct graft_error *err)
         s = gr_fit_step(f, gr_schedule_lr(&f->schedule, st->step), &loss, err);
         if (s)
             break;
-        gr_progress(f->t->events, "fine-tune", st->step, f->o->epochs * f->epoch_steps, "step");
+        gr_progress(f->t->events, topic_of(f), st->step, f->o->epochs * f->epoch_steps, "step");
         if (f->o->checkpoint_every && st->step % f->o->checkpoint_every == 0)
             s = gr_fit_save(f, err);
     }
@@ -304,7 +309,7 @@ static enum graft_status start_or_resume(struct gr_fit *f, struct graft_error *e
     enum graft_status s = gr_fit_load(f, err);
     if (s)
         return s;
-    gr_note(f->t->events, "fine-tune", "resumed after step %lld of %lld from %s",
+    gr_note(f->t->events, topic_of(f), "resumed after step %lld of %lld from %s",
             (long long)f->s.step, (long long)(o->epochs * f->epoch_steps), o->checkpoint);
     for (int64_t i = 0; i < f->s.n_rows && f->t->on_epoch; i++)
         f->t->on_epoch(f->t->user, &f->rows[i]);

@@ -71,6 +71,7 @@ struct gr_finetune_task {
     /* Per tensor of the trainer, whose tensors are in order from input to output. */
     const int *depth;   /* 0 lowest; NULL: one depth */
     const bool *fresh;  /* newly made: not pulled to its start; NULL: none is */
+    const char *topic;  /* of notes and progress; NULL: "fine-tune" */
     struct gr_hash key; /* of data, network and preprocessing: a checkpoint fits no other */
     const struct graft_events *events;
     /* After each epoch, and when resuming again for those already done; may be NULL. */
