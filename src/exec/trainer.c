@@ -164,6 +164,7 @@ static void tell(const struct gr_trainer *t, const struct train_step *st, enum t
         t->watch(t->watch_user, st, m);
 }
 
+/* One call of a step; `scratch` is a slot, or -1. */
 static enum graft_status run_step(struct gr_trainer *t, const struct train_step *st, enum pass pass,
                                   bool training, int scratch, const float *dlogits, float *grads,
                                   struct graft_error *err)

@@ -1,5 +1,6 @@
 /* What the files that plan a trainer share: trainer_plan.c (what is computed), trainer_kernel.c (by
-   which kernel), trainer_vars.c (on which values), trainer_back.c (backward, and memory). */
+   which kernel), trainer_vars.c (on which values), trainer_back.c (the way back), trainer_memory.c
+   (what is kept for it, and where everything lies). */
 #ifndef GR_EXEC_TRAINER_PLAN_H
 #define GR_EXEC_TRAINER_PLAN_H
 

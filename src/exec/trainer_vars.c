@@ -50,7 +50,6 @@ enum graft_status train_add_var(struct train_planner *w, int value, int slot,
     return GRAFT_OK;
 }
 
-/* A step with empty lists; the state is owned from here, also on failure. */
 enum graft_status train_add_step(struct train_planner *w, const struct gr_train_kernel *kernel,
                                  void *state, int n_in, int n_out, struct train_step **step,
                                  struct graft_error *err)
