@@ -128,10 +128,10 @@ static double train(const struct golden_net *net, const struct gr_model *m, bool
         for (int i = 0; step == 0 && i < n_params; i++) {
             const struct gr_trainer_param *q = gr_trainer_get_param(t, (size_t)i);
             const float *g = grads + q->offset;
-            /* Among the million activations of MobileNetV2 the nearest to a kink is 2e-6 away, in
-               the best of 240 pictures: its side is a matter of rounding, and moves a gradient by
-               up to a thousandth. Small networks are compared more closely in test_trainer. */
-            double want = grads_want[2 * i], most = 2e-3 * want + 1e-5;
+            /* Where batches are measured, the activation of MobileNetV2 nearest to a kink is 2e-6
+               away in the best of 240 pictures: which side it takes is a matter of rounding, and
+               moves a gradient by up to a thousandth. test_trainer compares more closely. */
+            double want = grads_want[2 * i], most = (bn_train ? 2e-3 : 1e-4) * want + 1e-5;
             if (!(fabs(length(g, q->count) - want) <= most) ||
                 !(fabs((double)g[q->count / 2] - grads_want[2 * i + 1]) <= most))
                 fail_msg("%s: gradient of '%s' is %g long, expected %g; %g in its middle, "
@@ -181,7 +181,7 @@ static void networks(void **state)
                 train(&net, &m, bn_train, net.out[bn_train], (int)net.out[2 + bn_train], f);
             printf("%-20s %-8s losses off by %.1e\n", net.title, bn_train ? "training" : "frozen",
                    worst);
-            if (!(worst <= 1e-4))
+            if (!(worst <= (bn_train ? 2e-4 : 1e-4)))
                 fail_msg("%s: losses off by %g", net.title, worst);
         }
         gr_model_clear(&m);
