@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "core/kernel.h"
+#include "cpu/rows.h"
 #include "exec/trainer_steps.h"
 #include "ops/op_case.h"
 #include <math.h>
@@ -175,6 +176,80 @@ static void kinks_and_rows(void **state)
         line = lines[i];
         assert_int_equal(operator_case(), 1);
     }
+}
+
+/* Every level that this processor can run does what plain loops do. */
+static void row_levels(void **state)
+{
+    enum { ROWS = 70, WIDTH = 83, N = ROWS * WIDTH };
+    static float x[N], dy[N], y[N], out[2][N], kept[2][N], c[5][WIDTH];
+    static double sums[2][2][WIDTH];
+    const struct rows_loops *levels[] = {rows_get_loops(), NULL, NULL};
+    (void)state;
+    line = "rows";
+#if defined(__x86_64__) && !defined(__clang__)
+    levels[1] = __builtin_cpu_supports("x86-64-v3") ? &rows_loops_v3 : NULL;
+    levels[2] = __builtin_cpu_supports("x86-64-v4") ? &rows_loops_v4 : NULL;
+#endif
+    uint64_t seed = 3;
+    for (int i = 0; i < N; i++) {
+        x[i] = random_float(&seed);
+        dy[i] = random_float(&seed);
+        y[i] = random_float(&seed);
+    }
+    for (int i = 0; i < 5 * WIDTH; i++)
+        c[i / WIDTH][i % WIDTH] = random_float(&seed);
+    for (int level = 0; level < 3; level++)
+        for (int slope = SLOPE_ONE; levels[level] && slope <= SLOPE_BY_X; slope++) {
+            for (int k = 0; k < 2; k++) {
+                const struct rows_loops *l = k ? levels[level] : &rows_loops_any;
+                struct rows r = {.first = 1,
+                                 .last = ROWS,
+                                 .width = WIDTH,
+                                 .x = x,
+                                 .residual = slope ? dy : NULL,
+                                 .y = y,
+                                 .dy = dy,
+                                 .out = out[k],
+                                 .out_residual = slope == SLOPE_BY_Y ? kept[k] : NULL,
+                                 .a = c[0],
+                                 .b = c[1],
+                                 .by_x = c[2],
+                                 .summand = c[3],
+                                 .shift = c[4],
+                                 .lo = -0.3f,
+                                 .hi = 0.4f,
+                                 .sum = sums[k][0],
+                                 .product = sums[k][1]};
+                memset(sums[k], 0, sizeof sums[k]);
+                l->apply(GR_F32, &r);
+                l->stats(GR_F32, &r);
+                l->reduce(GR_F32, (enum slope)slope, &r);
+            }
+            compare("apply", N, out[1], out[0], 1e-6);
+            compare("gradient kept", N, kept[1], kept[0], 0);
+            for (int i = 0; i < 2 * WIDTH; i++)
+                assert_true(fabs((&sums[1][0][0])[i] - (&sums[0][0][0])[i]) <= 1e-4);
+            for (int k = 0; k < 2; k++) {
+                struct rows r = {.last = ROWS,
+                                 .width = WIDTH,
+                                 .x = x,
+                                 .y = y,
+                                 .dy = dy,
+                                 .out = out[k],
+                                 .out_residual = kept[k],
+                                 .a = c[0],
+                                 .b = c[1],
+                                 .by_x = slope ? c[2] : NULL,
+                                 .summand = c[3],
+                                 .shift = c[4],
+                                 .lo = -0.3f,
+                                 .hi = 0.4f};
+                (k ? levels[level] : &rows_loops_any)->back(GR_F32, (enum slope)slope, &r);
+            }
+            compare("dx", N, out[1], out[0], 1e-6);
+            compare("gradient", N, kept[1], kept[0], 0);
+        }
 }
 
 /* ---- a small network ------------------------------------------------------------------------ */
@@ -679,11 +754,12 @@ static void quantized(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operators),         cmocka_unit_test(kinks_and_rows),
-        cmocka_unit_test(network),           cmocka_unit_test(differences),
-        cmocka_unit_test(frozen_bytes),      cmocka_unit_test(bf16),
-        cmocka_unit_test(missing_gradients), cmocka_unit_test(quantized),
-        cmocka_unit_test(recomputed),        cmocka_unit_test(work_limit),
+        cmocka_unit_test(operators),      cmocka_unit_test(row_levels),
+        cmocka_unit_test(kinks_and_rows), cmocka_unit_test(network),
+        cmocka_unit_test(differences),    cmocka_unit_test(frozen_bytes),
+        cmocka_unit_test(bf16),           cmocka_unit_test(missing_gradients),
+        cmocka_unit_test(quantized),      cmocka_unit_test(recomputed),
+        cmocka_unit_test(work_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
