@@ -42,7 +42,9 @@ struct gr_trainer_param {
 
 struct gr_trainer;
 /* `graph`: what lies above the frozen border: its inputs are the border's values (float32
-   features), `output` its logits (N, classes). `params`: ids of the constants to be trained.
+   features), `output` its logits (N, classes). `params`: ids of the constants to be trained; in
+   GR_BN_FROZEN scales and biases of batch-norms among them are left out here, so that no caller has
+   to: gr_trainer_n_params tells what is trained.
    Operators without gradient on the way from them to the output are all reported before any work
    (UNSUPPORTED). The graph is only read and must outlive the trainer. */
 enum graft_status gr_trainer_new(const struct gr_graph *graph, int output,

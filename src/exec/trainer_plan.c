@@ -34,7 +34,7 @@ static void mark(struct train_planner *w)
     }
 }
 
-/* All operators on the way that have no gradient, at once. */
+/* All operators on the way without gradient; the whole numbers of a quantizer are values too. */
 static enum graft_status check_gradients(const struct train_planner *w, struct graft_error *err)
 {
     const struct gr_graph *g = w->g;
@@ -44,7 +44,8 @@ static enum graft_status check_gradients(const struct train_planner *w, struct g
     gr_buf_init(&b, 800);
     for (size_t i = 0; i < g->n_nodes; i++) {
         const struct gr_node *node = &g->nodes[i];
-        if (w->needed[i] && train_is_diff(w, node) && !node->op->ref_grad)
+        bool cut = gr_node_is(node, "QuantizeLinear") && node->in[0] >= 0 && w->live[node->in[0]];
+        if (w->needed[i] && (cut || train_is_diff(w, node)) && !node->op->ref_grad)
             gr_buf_printf(&b, "%s%s", n++ ? ", " : "", gr_node_print(g, (int)i, text, sizeof text));
     }
     enum graft_status s = GRAFT_OK;

@@ -154,8 +154,7 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
     gr_note(t->ev, "preprocessing", "%s; from %s%s",
             gr_job_print_preprocess(&m->pre, text, sizeof text), m->pre_source,
             m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
-    for (size_t i = 0; i < m->n_notes; i++)
-        gr_note(t->ev, name, "%s", m->notes[i]);
+    gr_job_tell_notes(m, t->ev);
     return GRAFT_OK;
 }
 
@@ -221,10 +220,11 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
     const char *dot = o->out ? strrchr(o->out, '.') : NULL;
     if (!o->data || !o->out || (!o->from == !o->arch))
         return gr_error(err, GRAFT_E_ARG, "data, out and either from or arch must be given");
-    if (o->arch && (o->scratch || !o->finetune.unfreeze || strcmp(o->finetune.unfreeze, "all")))
+    if (o->arch && (o->scratch || o->finetune.lora || !o->finetune.unfreeze ||
+                    strcmp(o->finetune.unfreeze, "all")))
         return gr_error(err, GRAFT_E_ARG,
                         "a network with random weights is trained whole: unfreeze must be \"all\", "
-                        "scratch false");
+                        "scratch false, lora 0");
     if (!dot || strcmp(dot, ".onnx") != 0)
         return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
                         o->out);
@@ -398,7 +398,8 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
         .precision = training_precision(t),
         .dir = t->run_dir,
     };
-    enum graft_status s = gr_tune(&task, &t->tuned, err);
+    enum graft_status s = strcmp(task.how->unfreeze, "auto") ? gr_tune(&task, &t->tuned, err)
+                                                             : gr_tune_depth(&task, &t->tuned, err);
     if (s)
         return s;
     const struct gr_finetune_report *r = &t->tuned.report;
@@ -434,6 +435,7 @@ static enum graft_status try_scratch(struct training *t, struct graft_error *err
     how.bn = "train";
     how.layer_decay = 1;
     how.pull = 0;
+    how.lora = 0;
     dir = gr_path_join(t->run_dir, "scratch");
     if (!dir)
         return gr_error_nomem(err);

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "data/augment.h"
 #include "data/loader.h"
+#include "eval/report.h"
 #include "job/memory.h"
 #include "train/attach.h"
 #include <math.h>
@@ -36,6 +37,7 @@ struct tuning {
     const struct gr_tune_task *task;
     struct gr_graph *whole;
     struct gr_moving moving;
+    struct gr_lora lora; /* n == 0: the weights themselves move */
     struct gr_network below;
     struct part train, val;
     int64_t batch, accumulate; /* as the memory allows */
@@ -61,6 +63,7 @@ static void tuning_clear(struct tuning *t)
     part_clear(&t->val);
     gr_network_clear(&t->below);
     gr_moving_clear(&t->moving);
+    gr_lora_clear(&t->lora);
     gr_graph_free(t->whole);
     gr_free(t->class_weights);
     gr_buf_clear(&t->history);
@@ -69,6 +72,7 @@ static void tuning_clear(struct tuning *t)
 void gr_tuned_clear(struct gr_tuned *t)
 {
     gr_graph_free(t->graph);
+    gr_free(t->val_losses);
     memset(t, 0, sizeof *t);
 }
 
@@ -89,6 +93,10 @@ static const char *const bn_modes[] = {"frozen", "adapt", "train", NULL};
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err)
 {
     enum gr_augment_preset preset;
+    if (o->lora < 0 || (o->lora && !o->unfreeze))
+        return gr_error(err, GRAFT_E_ARG, "adapters of rank %d on %s layers; %s", o->lora,
+                        o->unfreeze ? o->unfreeze : "no",
+                        o->unfreeze ? "expected at least 1" : "--lora needs --unfreeze");
     if (!o->unfreeze)
         return GRAFT_OK;
     if (find_word(o->optimizer, optimizers) < 0)
@@ -101,6 +109,13 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
     if (find_word(o->bn, bn_modes) < 0)
         return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
                         o->bn);
+    if (o->lora && strcmp(o->bn, "frozen") != 0)
+        return gr_error(err, GRAFT_E_ARG,
+                        "batch-norm is '%s', expected frozen: with adapters nothing else moves",
+                        o->bn);
+    if (!(o->lora_alpha >= 0) || o->lora_alpha > 1e9)
+        return gr_error(err, GRAFT_E_ARG, "alpha of the adapters is %g, expected 0 to 1e9",
+                        o->lora_alpha);
     if (o->epochs < 1 || o->batch < 1 || !(o->lr > 0))
         return gr_error(err, GRAFT_E_ARG, "%d epochs of batches of %d at rate %g", o->epochs,
                         o->batch, o->lr);
@@ -132,6 +147,8 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     f.layer_decay = o->layer_decay;
     f.lowest = 1;
     f.clip = o->clip;
+    f.gradual = o->gradual;
+    f.n_soup = o->soup;
     f.loss.smoothing = o->label_smoothing;
     f.loss.focal = o->focal;
     f.loss.class_weights = t->class_weights;
@@ -431,11 +448,57 @@ static struct gr_hash task_key(const struct tuning *t)
     gr_hasher_add_str(h, t->task->how->bn);
     gr_hasher_add_str(h, t->task->how->augment);
     gr_hasher_add_i64(h, t->task->how->batch);
+    gr_hasher_add_i64(h, t->lora.rank);
+    gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
         gr_hasher_add_str(h, t->train.paths[i]);
     parts[1] = gr_hasher_get(h);
     gr_hasher_free(h);
     return parts[1];
+}
+
+/* The largest rate by Smith's range test; its curve goes into lr_finder.csv. */
+static enum graft_status find_rate(struct tuning *t, const struct gr_finetune_task *task,
+                                   struct gr_finetune_options *o, struct graft_error *err)
+{
+    struct gr_lr_finder curve;
+    struct gr_buf b;
+    double lr = 0;
+    enum graft_status s = gr_finetune_find_lr(task, o, &curve, &lr, err);
+    char *path = gr_path_join(t->task->dir, "lr_finder.csv");
+    if (!s && !path)
+        s = gr_error_nomem(err);
+    if (s) {
+        gr_free(path);
+        return s;
+    }
+    gr_buf_init(&b, 0);
+    gr_buf_puts(&b, "lr,loss\n");
+    for (int i = 0; i < curve.n; i++)
+        gr_buf_printf(&b, "%.6g,%.6g\n", gr_lr_finder_rate(i), curve.loss[i]);
+    s = gr_report_flush(&b, path, err);
+    gr_buf_clear(&b);
+    if (!s && lr > 0) {
+        gr_note(t->task->ev, t->task->topic, "learning rate %.2g, found in %d steps (curve in %s)",
+                lr, curve.n, path);
+        o->lr = lr;
+    } else if (!s) {
+        gr_warn(t->task->ev, t->task->topic,
+                "the learning-rate finder saw no fall of the loss in %d steps; --lr %g is used "
+                "(curve in %s)",
+                curve.n, o->lr, path);
+    }
+    gr_free(path);
+    return s;
+}
+
+static enum graft_status validation_losses(const struct gr_finetune_task *task,
+                                           struct gr_tuned *out, struct graft_error *err)
+{
+    if (!task->val)
+        return GRAFT_OK;
+    out->val_losses = gr_alloc_array(task->val->n, sizeof *out->val_losses);
+    return out->val_losses ? gr_finetune_losses(task, out->val_losses, err) : gr_error_nomem(err);
 }
 
 static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
@@ -444,7 +507,7 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
     char *history = gr_path_join(t->task->dir, "history.jsonl");
     enum graft_status s = checkpoint && history ? gr_mkdir(t->task->dir, err) : gr_error_nomem(err);
     if (!s) {
-        const struct gr_finetune_options o = loop_options(t, checkpoint);
+        struct gr_finetune_options o = loop_options(t, checkpoint);
         struct gr_shape shape = t->moving.border_shape;
         shape.dim[0] = t->batch;
         const struct gr_finetune_task task = {
@@ -462,11 +525,16 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .on_epoch = on_epoch,
             .user = t,
         };
-        s = gr_finetune(&task, &o, &out->report, err);
+        if (t->task->how->find_lr)
+            s = find_rate(t, &task, &o, err);
+        if (!s)
+            s = gr_finetune(&task, &o, &out->report, err);
+        if (!s && t->task->want_losses)
+            s = validation_losses(&task, out, err);
     }
     if (!s)
         s = gr_file_write(history, t->history.data, t->history.size, err);
-    if (!s)
+    if (!s && !t->task->keep_checkpoint)
         remove(checkpoint); /* the work is done; nothing is left to go on from */
     gr_free(checkpoint);
     gr_free(history);
@@ -491,6 +559,8 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
         s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, t->task->how->unfreeze,
                              (enum gr_bn_mode)find_word(t->task->how->bn, bn_modes), &t->moving,
                              err);
+    if (!s && t->task->how->lora)
+        s = gr_moving_adapt(&t->moving, t->whole, t->task->how, o->pictures.seed, &t->lora, err);
     if (!s)
         gr_note(t->task->ev, t->task->topic, "%s", t->moving.text);
     if (!s && !t->moving.from_pictures)
@@ -507,8 +577,14 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
                 t->train.pics.ds.n, t->val.pics.ds.n);
     if (!s)
         s = fit(t, out, err);
-    if (!s)
+    if (!s && t->lora.n)
+        s = gr_moving_merge(&t->moving, &t->lora, t->trainer, &t->train.source, t->batch,
+                            t->train.pics.ds.n_classes, t->whole, t->task->ev, err);
+    else if (!s)
         s = gr_trainer_store(t->trainer, t->whole, err);
+    if (!s && t->lora.n)
+        s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, o->from,
+                          out->report.best_epoch > 0, err);
     return s;
 }
 
@@ -525,6 +601,8 @@ enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
         snprintf(out->text, sizeof out->text, "%s", t.moving.text);
         out->graph = t.whole;
         t.whole = NULL;
+    } else {
+        gr_tuned_clear(out);
     }
     tuning_clear(&t);
     return s;

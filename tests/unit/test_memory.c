@@ -120,7 +120,7 @@ static void order(void **state)
     assert_int_equal(gr_trainer_get_keep(c.trainer), task.options.keep);
     gr_trainer_free(c.trainer);
 
-    task.limit = whole - work / 2; /* only by computing twice */
+    task.limit = whole - work / 3; /* only by computing twice */
     OK(gr_memory_fit(&task, &c, &err));
     assert_int_equal(c.batch, BATCH);
     assert_true(gr_trainer_get_keep(c.trainer) > GR_KEEP_ALL);
