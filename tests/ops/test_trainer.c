@@ -754,11 +754,11 @@ static void quantized(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operators),      cmocka_unit_test(row_levels),
-        cmocka_unit_test(kinks_and_rows), cmocka_unit_test(network),
-        cmocka_unit_test(differences),    cmocka_unit_test(frozen_bytes),
-        cmocka_unit_test(bf16),           cmocka_unit_test(missing_gradients),
-        cmocka_unit_test(quantized),      cmocka_unit_test(recomputed),
+        cmocka_unit_test(operators),         cmocka_unit_test(kinks_and_rows),
+        cmocka_unit_test(network),           cmocka_unit_test(differences),
+        cmocka_unit_test(frozen_bytes),      cmocka_unit_test(bf16),
+        cmocka_unit_test(missing_gradients), cmocka_unit_test(quantized),
+        cmocka_unit_test(row_levels),        cmocka_unit_test(recomputed),
         cmocka_unit_test(work_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
