@@ -56,6 +56,7 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
     const char *settled = gr_model_get_prop(m, "graft.precision");
     gr_plan_options_init(&o);
     o.batch = net->batch;
+    o.parts = gr_plan_usual_parts(net->batch);
     o.precision = of[precision];
     if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
         o.precision = GR_PRECISION_FP32;
@@ -98,7 +99,7 @@ static enum graft_status check_vector(const struct gr_network *net, struct graft
    other numbers. */
 static enum graft_status make_key(struct gr_network *net, struct graft_error *err)
 {
-    enum { VERSION = 1 };
+    enum { VERSION = 2 };
     struct gr_hasher *h = gr_hasher_new();
     const struct graft_preprocess *p = &net->pre;
     if (!h)
