@@ -3,7 +3,6 @@
 #include "exec/plan_steps.h"
 #include <omp.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* What one part of the batch works with. */
 struct lane {
@@ -43,16 +42,6 @@ void gr_exec_free(struct gr_exec *e)
     gr_free(e);
 }
 
-/* Large activations suffer from misses of the page table; advice only. */
-static void ask_for_huge_pages(char *block, size_t size)
-{
-    const uintptr_t huge = (uintptr_t)1 << 21;
-    uintptr_t first = ((uintptr_t)block + huge - 1) & ~(huge - 1);
-    uintptr_t end = ((uintptr_t)block + size) & ~(huge - 1);
-    if (end > first)
-        madvise((void *)first, end - first, MADV_HUGEPAGE);
-}
-
 static enum graft_status lane_init(const struct gr_plan *p, struct lane *l, struct graft_error *err)
 {
     enum graft_status s = GRAFT_OK;
@@ -63,7 +52,6 @@ static enum graft_status lane_init(const struct gr_plan *p, struct lane *l, stru
     l->out = gr_alloc_zero(p->n_outputs + 1, sizeof *l->out);
     if (!l->block || !l->bound || !l->args || !l->in || !l->out)
         return gr_error_nomem(err);
-    ask_for_huge_pages(l->block, p->work_size);
     for (size_t i = 0; !s && i < p->n_steps; i++)
         if (p->steps[i].kernel->bind)
             s = p->steps[i].kernel->bind(p->steps[i].state, &l->bound[i], err);
