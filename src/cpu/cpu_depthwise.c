@@ -12,8 +12,8 @@ static enum graft_status refuse(struct graft_error *err)
 #include <immintrin.h>
 
 /* oneDNN reaches a quarter of the processor's peak here. Two spatial dimensions, channels last, in
-   blocks of 32 channels; sums in fp32. The order of a block's channels: as they lie in fp32, the even
-   ones before the odd ones in bf16, as unpacking gives them. */
+   blocks of 32 channels; sums in fp32. The order of a block's channels: as they lie in fp32, the
+   even ones before the odd ones in bf16, as unpacking gives them. */
 struct depthwise {
     int64_t n, c, in[2], out[2], kernel, stride, pad[2];
     enum gr_dtype dtype; /* of x and y */
@@ -45,9 +45,9 @@ INLINE void store(bool bf16, char *p, __mmask32 m, const __m512 v[2])
     if (bf16) {
         /* the odd ones rounded in the high half, the even ones in the low half of each pair */
         __m512i odd = (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]);
-        const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9,
-                                               24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17,
-                                               1, 16, 0);
+        const __m512i order =
+            _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                             22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
         _mm512_mask_storeu_epi16(p, m, _mm512_permutexvar_epi16(order, odd));
     } else {
         _mm512_mask_storeu_ps(p, (__mmask16)m, v[0]);
@@ -112,8 +112,7 @@ INLINE void row(bool bf16, int64_t kernel, int64_t stride, const struct depthwis
     const int64_t size = bf16 ? 2 : 4, step = d->c * size;
     /* Columns of y whose windows lie inside x. */
     int64_t inner = (d->pad[1] + stride - 1) / stride,
-            end = d->in[1] + d->pad[1] < kernel ? 0
-                                                : (d->in[1] + d->pad[1] - kernel) / stride + 1;
+            end = d->in[1] + d->pad[1] < kernel ? 0 : (d->in[1] + d->pad[1] - kernel) / stride + 1;
     end = end > d->out[1] ? d->out[1] : end;
     for (int64_t c = 0; c < d->c; c += BLOCK) {
         int64_t left = d->c - c;

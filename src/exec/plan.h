@@ -16,7 +16,7 @@ struct gr_plan_options {
     enum gr_precision precision;
     int parts; /* the batch is cut into so many, each run by one thread on its own: nothing waits
                   between steps. Divides the batch, which all inputs and outputs have first */
-    bool fuse;         /* fold batch-norm, fuse activations and sums; off only in tests */
+    bool fuse; /* fold batch-norm, fuse activations and sums; off only in tests */
     bool reference;    /* every node by its double reference; only in tests */
     size_t work_limit; /* a plan whose activations and scratch need more bytes is refused */
 };
