@@ -105,6 +105,7 @@ struct ui_pre {
     int img_size, resize_to;
     const char *mean, *std;
     int channels, resize, filter;
+    enum graft_channels planes;
     struct graft_preprocess pre;
 };
 #define PRE_OPTIONS(u, labels_target)                                                              \
@@ -113,8 +114,10 @@ struct ui_pre {
          "labels",   labels_target,                                                                \
          "FILE",     "class names of the source model, one a line",                                \
          0,          0},                                                                           \
-        {OPT_INT, 0,   "img-size", &(u)->img_size, "N", "width and height of the network's input", \
-         1,       8192},                                                                           \
+        {OPT_INT,    0,                                                                            \
+         "img-size", &(u)->img_size,                                                               \
+         "N",        "width and height of the model's input, if the network can",                  \
+         1,          8192},                                                                        \
         {OPT_INT, 0,   "resize-to", &(u)->resize_to, "N", "short side before the centre crop",     \
          1,       8192},                                                                           \
         {OPT_CHOICE,                                                                               \
@@ -133,10 +136,22 @@ struct ui_pre {
          "filter, as in Pillow",                                                                   \
          0,                                                                                        \
          0},                                                                                       \
-        {OPT_CHOICE, 0, "channels", &(u)->channels, "rgb|bgr|grey", "order of the planes", 0, 0},  \
-        {OPT_STRING, 0,       "mean",                                                              \
-         &(u)->mean, "A,B,C", "input = (pixel/255 - mean) / std, in the order of the planes",      \
-         0,          0},                                                                           \
+        {OPT_CHOICE,                                                                               \
+         0,                                                                                        \
+         "channels",                                                                               \
+         &(u)->channels,                                                                           \
+         "rgb|bgr|grey|rgba",                                                                      \
+         "planes of the model's input; another number of them changes the first layer",            \
+         0,                                                                                        \
+         0},                                                                                       \
+        {OPT_STRING,                                                                               \
+         0,                                                                                        \
+         "mean",                                                                                   \
+         &(u)->mean,                                                                               \
+         "A,B,C",                                                                                  \
+         "input = (pixel/255 - mean) / std, for the planes that the network was made for",         \
+         0,                                                                                        \
+         0},                                                                                       \
     {                                                                                              \
         OPT_STRING, 0, "std", &(u)->std, "A,B,C", "see --mean", 0, 0                               \
     }
@@ -164,6 +179,7 @@ int cmd_eval(const struct command *c, int argc, char **argv);
 int cmd_features(const struct command *c, int argc, char **argv);
 int cmd_inspect(const struct command *c, int argc, char **argv);
 int cmd_predict(const struct command *c, int argc, char **argv);
+int cmd_pretrain(const struct command *c, int argc, char **argv);
 int cmd_train(const struct command *c, int argc, char **argv);
 
 #endif

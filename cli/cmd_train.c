@@ -1,4 +1,4 @@
-/* graft train: how do labelled pictures become a classifier? */
+/* graft train, graft pretrain: how do labelled pictures become a classifier? */
 #include "cli.h"
 #include <stdlib.h>
 #include <string.h>
@@ -17,22 +17,137 @@ static char *command_line(int argc, char **argv)
     return text;
 }
 
-int cmd_train(const struct command *c, int argc, char **argv)
+/* What is chosen by a word. */
+struct tune_words {
+    int opt, sched, bn, augment;
+};
+
+/* Rows of struct graft_finetune_options that both commands have, with their defaults as text. */
+#define TUNE_OPTIONS(f, w, EPOCHS, BATCH, LR, OPT, DECAY, LAYER, CLIP, BN, AUGMENT)                 \
+    {OPT_INT,  0,                                                                                   \
+     "epochs", &(f)->epochs,                                                                        \
+     "N",      "passes over the training pictures (default " EPOCHS ")",                            \
+     1,        1e6},                                                                                \
+        {OPT_INT, 0,   "batch-size", &(f)->batch, "N", "examples a step (default " BATCH ")",       \
+         1,       4096},                                                                            \
+        {OPT_INT, 0, "accumulate", &(f)->accumulate, "N", "batches a step (default 1)", 1, 4096},   \
+        {OPT_REAL, 0, "lr", &(f)->lr, "X", "largest learning rate (default " LR ")", 1e-12, 100},   \
+        {OPT_FLAG, 0, "find-lr", &(f)->find_lr, NULL, "learning rate by a range test first", 0, 0}, \
+        {OPT_CHOICE, 0, "opt", &(w)->opt, "adamw|sgd", "optimiser (default " OPT ")", 0, 0},        \
+        {OPT_CHOICE,                                                                                \
+         0,                                                                                         \
+         "sched",                                                                                   \
+         &(w)->sched,                                                                               \
+         "one-cycle|cosine|step|constant",                                                          \
+         "schedule of the rate (default one-cycle)",                                                \
+         0,                                                                                         \
+         0},                                                                                        \
+        {OPT_REAL, 0,                                                                               \
+         "warmup", &(f)->warmup,                                                                    \
+         "F",      "part of the steps with rising rate (cosine, step)",                             \
+         0,        1},                                                                              \
+        {OPT_REAL,                                                                                  \
+         0,                                                                                         \
+         "weight-decay",                                                                            \
+         &(f)->weight_decay,                                                                        \
+         "X",                                                                                       \
+         "of weights with more than one dimension (default " DECAY ")",                             \
+         0,                                                                                         \
+         100},                                                                                      \
+        {OPT_REAL,      0,                                                                          \
+         "layer-decay", &(f)->layer_decay,                                                          \
+         "X",           "rate of a stage relative to the one above it (default " LAYER ")",         \
+         0.01,          1},                                                                         \
+        {OPT_REAL,   0,   "clip-grad",                                                              \
+         &(f)->clip, "X", "largest norm of the gradient (default " CLIP "; 0: none)",               \
+         0,          1e9},                                                                          \
+        {OPT_REAL,                                                                                  \
+         0,                                                                                         \
+         "label-smoothing",                                                                         \
+         &(f)->label_smoothing,                                                                     \
+         "X",                                                                                       \
+         "part of each label that is spread over all classes (default 0)",                          \
+         0,                                                                                         \
+         0.99},                                                                                     \
+        {OPT_REAL, 0, "focal", &(f)->focal, "GAMMA", "focal loss (default 0: none)", 0, 20},        \
+        {OPT_REAL, 0, "mixup", &(f)->mixup, "ALPHA", "mix pictures and labels (default 0: no)",     \
+         0,        10},                                                                             \
+        {OPT_REAL, 0, "cutmix", &(f)->cutmix, "ALPHA", "paste patches and labels (default 0: no)",  \
+         0,        10},                                                                             \
+        {OPT_REAL, 0,       "ema", &(f)->ema, "DECAY", "average of the weights (default 0: none)",  \
+         0,        0.999999},                                                                       \
+        {OPT_REAL, 0,  "l2-sp", &(f)->pull, "X", "pull towards the source weights (default 0)",     \
+         0,        100},                                                                            \
+        {OPT_INT,    0,                                                                             \
+         "patience", &(f)->patience,                                                                \
+         "N",        "stop after N epochs without improvement (default 0: never)",                  \
+         0,          1e6},                                                                          \
+        {OPT_CHOICE,                                                                                \
+         0,                                                                                         \
+         "bn",                                                                                      \
+         &(w)->bn,                                                                                  \
+         "frozen|adapt|train",                                                                      \
+         "batch-norm: untouched, scale and bias trained, batch statistics (default " BN ")",        \
+         0,                                                                                         \
+         0},                                                                                        \
+        {OPT_CHOICE,                                                                                \
+         0,                                                                                         \
+         "augment",                                                                                 \
+         &(w)->augment,                                                                             \
+         "none|shift|light|trivial",                                                                \
+         "views of each picture, when the whole network is trained (default " AUGMENT ")",          \
+         0,                                                                                         \
+         0},                                                                                        \
+        {OPT_FLAG, 0, "gradual", &(f)->gradual, NULL, "one more stage moves in each epoch", 0, 0},  \
+        {OPT_INT,    0,   "soup",                                                                   \
+         &(f)->soup, "N", "average the N best epochs where that is better (default 1: no)",         \
+         1,          64},                                                                           \
+    {                                                                                               \
+        OPT_FLAG, 0, "resume", &(f)->resume, NULL, "go on from an interrupted run's checkpoint",    \
+            0, 0                                                                                    \
+    }
+
+static void apply_words(const struct tune_words *w, struct graft_finetune_options *f)
 {
     static const char *const schedules[] = {"one-cycle", "cosine", "step", "constant"};
     static const char *const bn_modes[] = {"frozen", "adapt", "train"};
-    static const char *const augments[] = {"none", "light", "trivial"};
+    static const char *const augments[] = {"none", "shift", "light", "trivial"};
+    f->optimizer = w->opt ? "sgd" : "adamw";
+    f->schedule = schedules[w->sched];
+    f->bn = bn_modes[w->bn];
+    f->augment = augments[w->augment];
+}
+
+/* Trains, and prints what came of it. */
+static int run_train(const struct graft_train_options *o, struct ui *ui,
+                     const struct graft_events *ev)
+{
+    struct graft_result *r = NULL;
+    struct graft_error err;
+    enum graft_status s = graft_train(o, ev, &r, &err);
+    if (r && ui->json) {
+        fputs(r->json, stdout);
+    } else if (r) {
+        fputs(r->table, stdout);
+        if (r->verdict)
+            printf("verdict: %s\n", r->verdict);
+        printf("wrote %s, report %s\n", r->out, r->report);
+    }
+    graft_result_free(r);
+    return s ? ui_fail(ui, &err) : ui_flush();
+}
+
+int cmd_train(const struct command *c, int argc, char **argv)
+{
     struct ui ui = {0};
     struct ui_pre pre;
     struct graft_train_options o;
     struct graft_events ev;
-    struct graft_error err;
-    struct graft_result *r = NULL;
+    struct tune_words words = {0};
     int on_bad = 0, precision = 0, weights = 0, n;
     ui_pre_init(&pre);
     graft_train_options_init(&o);
     struct graft_finetune_options *f = &o.finetune;
-    int opt = 0, sched = 0, bn = 0, augment = 0;
     const struct opt opts[] = {
         {OPT_STRING, 0, "from", &o.from, "MODEL", "the pre-trained network", 0, 0},
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
@@ -45,43 +160,17 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
          "balanced: rare classes count as much as frequent ones", 0, 0},
         {OPT_GROUP, 0, "Fine-tuning", NULL, NULL, NULL, 0, 0},
-        {OPT_STRING, 0, "unfreeze", &f->unfreeze, "N|all|/REGEX/",
-         "train the last N stages, everything, or weights by name, with the new head", 0, 0},
-        {OPT_INT, 0, "epochs", &f->epochs, "N", "passes over the training pictures (default 10)", 1,
-         1e6},
-        {OPT_INT, 0, "batch-size", &f->batch, "N", "examples a step (default 32)", 1, 4096},
-        {OPT_INT, 0, "accumulate", &f->accumulate, "N", "batches a step (default 1)", 1, 4096},
-        {OPT_REAL, 0, "lr", &f->lr, "X", "learning rate of the head (default 0.001)", 1e-12, 100},
-        {OPT_CHOICE, 0, "opt", &opt, "adamw|sgd", "optimiser (default adamw)", 0, 0},
-        {OPT_CHOICE, 0, "sched", &sched, "one-cycle|cosine|step|constant",
-         "schedule of the rate (default one-cycle)", 0, 0},
-        {OPT_REAL, 0, "warmup", &f->warmup, "F",
-         "part of the steps with rising rate (cosine, step)", 0, 1},
-        {OPT_REAL, 0, "weight-decay", &f->weight_decay, "X",
-         "of weights with more than one dimension (default 0.01)", 0, 100},
-        {OPT_REAL, 0, "layer-decay", &f->layer_decay, "X",
-         "rate of a stage relative to the one above it (default 0.9)", 0.01, 1},
-        {OPT_REAL, 0, "clip-grad", &f->clip, "X",
-         "largest norm of the gradient (default 1; 0: none)", 0, 1e9},
-        {OPT_REAL, 0, "label-smoothing", &f->label_smoothing, "X",
-         "part of each label that is spread over all classes (default 0)", 0, 0.99},
-        {OPT_REAL, 0, "focal", &f->focal, "GAMMA", "focal loss (default 0: none)", 0, 20},
-        {OPT_REAL, 0, "mixup", &f->mixup, "ALPHA", "mix pictures and labels (default 0: no)", 0,
-         10},
-        {OPT_REAL, 0, "cutmix", &f->cutmix, "ALPHA", "paste patches and labels (default 0: no)", 0,
-         10},
-        {OPT_REAL, 0, "ema", &f->ema, "DECAY", "average of the weights (default 0: none)", 0,
-         0.999999},
-        {OPT_REAL, 0, "l2-sp", &f->pull, "X", "pull towards the source weights (default 0)", 0,
-         100},
-        {OPT_INT, 0, "patience", &f->patience, "N",
-         "stop after N epochs without improvement (default 0: never)", 0, 1e6},
-        {OPT_CHOICE, 0, "bn", &bn, "frozen|adapt|train",
-         "batch-norm: untouched (default), scale and bias trained, batch statistics", 0, 0},
-        {OPT_CHOICE, 0, "augment", &augment, "none|light|trivial",
-         "views of each picture, with --unfreeze all (default none)", 0, 0},
-        {OPT_FLAG, 0, "resume", &f->resume, NULL, "go on from an interrupted run's checkpoint", 0,
-         0},
+        {OPT_STRING, 0, "unfreeze", &f->unfreeze, "N|all|auto|/REGEX/",
+         "train the last N stages, everything, as many stages as pay (auto), or weights by name, "
+         "with the new head",
+         0, 0},
+        {OPT_INT, 0, "lora", &f->lora, "R",
+         "adapters of rank R learn instead of the linear and 1x1 weights that --unfreeze chooses, "
+         "and are merged into them at the end",
+         1, 65536},
+        {OPT_REAL, 0, "lora-alpha", &f->lora_alpha, "X", "an adapter counts X / R (default: X = R)",
+         1e-6, 1e9},
+        TUNE_OPTIONS(f, &words, "10", "32", "0.001", "adamw", "0.01", "0.9", "1", "frozen", "none"),
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F",
          "part on which fine-tuning is validated; the head alone learns from it (default 0.1)", 0,
@@ -89,6 +178,10 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_REAL, 0, "test", &o.pictures.test, "F", "part kept for the test (default 0.1)", 0,
          0.9},
         {OPT_SEED, 0, "seed", &o.pictures.seed, "N", "of every random choice (default 0)", 0, 0},
+        {OPT_FLAG, 0, "scratch", &o.scratch, NULL,
+         "also train the same architecture from random weights, to compare with", 0, 0},
+        {OPT_FLAG, 0, "allow-weak-source", &o.allow_weak_source, NULL,
+         "take a MODEL that was no better than the naive baselines of its own data", 0, 0},
         {OPT_STRING, 0, "require", &o.require, "acc>=X",
          "exit status 5 when the test accuracy is lower", 0, 0},
         {OPT_FLAG, 0, "allow-leaks", &o.allow_leaks, NULL,
@@ -109,27 +202,73 @@ int cmd_train(const struct command *c, int argc, char **argv)
     }
     o.data = argv[0];
     o.command = command;
-    f->optimizer = opt ? "sgd" : "adamw";
-    f->schedule = schedules[sched];
-    f->bn = bn_modes[bn];
-    f->augment = augments[augment];
+    apply_words(&words, f);
     o.class_weights = weights ? "balanced" : "none";
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
     if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&ui, &pre, o.from, &o.load)) >= 0)
         goto out;
-    enum graft_status s = graft_train(&o, &ev, &r, &err);
-    if (r && ui.json) {
-        fputs(r->json, stdout);
-    } else if (r) {
-        fputs(r->table, stdout);
-        if (r->verdict)
-            printf("verdict: %s\n", r->verdict);
-        printf("wrote %s, report %s\n", r->out, r->report);
-    }
-    code = s ? ui_fail(&ui, &err) : ui_flush();
+    code = run_train(&o, &ui, &ev);
 out:
-    graft_result_free(r);
+    ui_close(&ui);
+    free(command);
+    return code;
+}
+
+int cmd_pretrain(const struct command *c, int argc, char **argv)
+{
+    struct ui ui = {0};
+    struct ui_pre pre;
+    struct graft_train_options o;
+    struct graft_events ev;
+    struct tune_words words = {.opt = 1, .bn = 2, .augment = 1};
+    int on_bad = 0, precision = 0, weights = 0, n;
+    ui_pre_init(&pre);
+    graft_pretrain_options_init(&o);
+    struct graft_finetune_options *f = &o.finetune;
+    const struct opt opts[] = {
+        {OPT_STRING, 0, "arch", &o.arch, "NAME|MODEL",
+         "architecture: a name (a wrong one lists them all), or a model file whose weights are "
+         "then forgotten",
+         0, 0},
+        {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
+        {OPT_GROUP, 0, "Training", NULL, NULL, NULL, 0, 0},
+        TUNE_OPTIONS(f, &words, "40", "128", "0.1", "sgd", "0.0005", "1", "0", "train", "shift"),
+        {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
+         "balanced: rare classes count as much as frequent ones", 0, 0},
+        {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
+        {OPT_REAL, 0, "val", &o.pictures.val, "F",
+         "part that chooses the best epoch; 0: the last one is taken (default 0.1)", 0, 0.9},
+        {OPT_REAL, 0, "test", &o.pictures.test, "F", "part kept for the test (default 0.1)", 0,
+         0.9},
+        {OPT_SEED, 0, "seed", &o.pictures.seed, "N", "of every random choice (default 0)", 0, 0},
+        {OPT_STRING, 0, "require", &o.require, "acc>=X",
+         "exit status 5 when the test accuracy is lower", 0, 0},
+        {OPT_FLAG, 0, "allow-leaks", &o.allow_leaks, NULL,
+         "go on although the same picture is in two splits", 0, 0},
+        DATA_OPTIONS(&o.pictures),
+        PRE_OPTIONS(&pre, &o.load.labels),
+        UI_OPTIONS(&ui),
+        {0},
+    };
+    char *command = command_line(argc, argv);
+    int code = opt_parse(c, opts, argc, argv, &n);
+    if (code >= 0)
+        goto out;
+    if (n != 1 || !o.arch || !o.out) {
+        fprintf(stderr, "usage: graft %s %s\n", c->name, c->args);
+        code = EXIT_USAGE;
+        goto out;
+    }
+    o.data = argv[0];
+    o.command = command;
+    apply_words(&words, f);
+    o.class_weights = weights ? "balanced" : "none";
+    o.pictures.stop_on_bad = on_bad == 1;
+    o.pictures.precision = (enum graft_precision)precision;
+    if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&ui, &pre, o.arch, &o.load)) < 0)
+        code = run_train(&o, &ui, &ev);
+out:
     ui_close(&ui);
     free(command);
     return code;

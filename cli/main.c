@@ -28,6 +28,12 @@ const struct command commands[] = {
     {"predict", "MODEL PICTURE...", "classify pictures", cmd_predict,
      "A picture may be a folder. Prints path, class and probability, one picture a line.",
      "$ graft predict flowers.onnx photo.jpg\n"},
+    {"pretrain", "DATA --arch NAME -o OUT.onnx", "make a source model from random weights",
+     cmd_pretrain,
+     "Trains a whole network on many labelled pictures (thousands). The result is an ordinary "
+     "model "
+     "for 'graft train --from'. Interrupt at any time: --resume goes on from the last epoch.",
+     "$ graft pretrain cifar10/ --arch resnet20 -o cifar10.onnx\n"},
     {"train", "DATA --from MODEL -o OUT.onnx", "turn labelled pictures into a classifier",
      cmd_train,
      "DATA is a folder with a folder of pictures per class (with or without train/, val/ and test/ "

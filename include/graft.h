@@ -87,7 +87,7 @@ enum graft_resize {
     GRAFT_RESIZE_LETTERBOX /* aspect kept, whole picture inside, borders filled with pad_value */
 };
 enum graft_filter { GRAFT_NEAREST, GRAFT_BILINEAR, GRAFT_BICUBIC, GRAFT_LANCZOS, GRAFT_BOX };
-enum graft_channels { GRAFT_RGB, GRAFT_BGR, GRAFT_GREY };
+enum graft_channels { GRAFT_RGB, GRAFT_BGR, GRAFT_GREY, GRAFT_RGBA };
 
 /* Pixels p in 0..255 become (p * scale - mean[c]) / std[c]. Resizing is Pillow's (antialiased,
    8-bit between the passes), in the way torchvision.transforms calls it on Pillow images. */
@@ -98,7 +98,7 @@ struct graft_preprocess {
     enum graft_filter filter;
     enum graft_channels channels; /* order in which planes are given to the network */
     double scale;
-    double mean[3], std[3]; /* in the order of `channels` */
+    double mean[4], std[4]; /* in the order of `channels` */
     int pad_value;          /* 0..255, for GRAFT_RESIZE_LETTERBOX and crops past the border */
 };
 
@@ -110,8 +110,17 @@ struct graft_model;
 
 struct graft_load_options {
     const char *labels; /* a file with one class name a line, or NULL: those in the model */
-    const struct graft_preprocess *preprocess; /* overrides what the model says, or NULL */
-    void *reserved[8];
+    /* Overrides what the model says, or NULL. Another width and height than the file declares are
+       taken where the network does not depend on them; where it does, running it says which node.
+     */
+    const struct graft_preprocess *preprocess;
+    /* The planes that the model shall take, or NULL: those it was made for. Another number of them
+       than the network has changes its first layer, so that it computes the same from a grey
+       picture as from three equal planes, from an opaque RGBA picture as from RGB, and from RGB as
+       from the mean of the three planes; the model's notes say how. `preprocess` is then about the
+       planes that the network was made for. */
+    const enum graft_channels *channels;
+    void *reserved[7];
 };
 GRAFT_API void graft_load_options_init(struct graft_load_options *o);
 
@@ -127,6 +136,13 @@ GRAFT_API void graft_model_free(struct graft_model *model);
 GRAFT_API enum graft_status graft_model_save(const struct graft_model *model, const char *path,
                                              struct graft_error *err);
 
+/* An architecture by name ("resnet20"), a backbone and a head for two classes, with random weights:
+   a pure function of name and seed. ARG lists the names when there is none such. */
+GRAFT_API enum graft_status graft_model_new(const char *arch, uint64_t seed,
+                                            struct graft_model **model, struct graft_error *err);
+/* The names, NULL after the last. */
+GRAFT_API const char *graft_arch(size_t i);
+
 /* A run of nodes at one resolution; `cut` is the value to name in graft_train_options.cut. */
 struct graft_stage {
     const char *cut;
@@ -140,7 +156,7 @@ struct graft_stage {
 struct graft_model_info {
     const char *path, *format, *producer;  /* producer may be NULL */
     const char *arch, *pretrain, *licence; /* NULL: unknown */
-    const char *sha256;
+    const char *sha256;                    /* of the file; NULL for a model made by name */
     int64_t opset;
     int n_nodes;
     int64_t n_params, n_weight_bytes;
@@ -256,7 +272,9 @@ struct graft_data_options {
 /* The second phase: back-propagation through the layers that move. */
 struct graft_finetune_options {
     const char *unfreeze;   /* NULL: head only; "N": so many stages from the top, as graft_stage
-                               lists them; "all"; "/regex/": weights by name (POSIX extended) */
+                               lists them; "all"; "auto": as many as lower the validation loss by more
+                               than its standard error; "/regex/": weights by name (POSIX
+                               extended) */
     int epochs;             /* 10 */
     int batch;              /* examples a step: 32 */
     double lr;              /* of the head: 1e-3 */
@@ -273,14 +291,23 @@ struct graft_finetune_options {
     double pull;            /* L2-SP towards the source weights: 0 */
     int patience;           /* epochs without improvement before it stops: 0, never */
     int accumulate;         /* batches a step: 1 */
+    bool find_lr;           /* lr by a range test (Smith 2017): false */
+    bool gradual;           /* one more stage moves in each epoch (Howard, Ruder 2018): false */
+    int soup;               /* greedy average of so many best epochs (Wortsman 2022): 1, none */
     const char *bn;         /* "frozen", "adapt" or "train" */
-    const char *augment;    /* "none", "light" or "trivial"; with unfreeze "all" only */
+    const char *augment;    /* "none", "shift", "light" or "trivial"; with unfreeze "all" only */
+    int lora;               /* rank of adapters (LoRA) that learn instead of the linear and 1x1
+                               weights that `unfreeze` chooses, merged in the end: 0, none */
+    double lora_alpha;      /* an adapter counts alpha / rank: 0, as much as the rank */
     bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */
     void *reserved[8];
 };
 
 struct graft_train_options {
-    const char *data, *from, *out; /* required; `out` ends in .onnx */
+    const char *data, *out; /* required; `out` ends in .onnx */
+    const char *from;       /* the source model */
+    const char *arch; /* instead of `from`: an architecture (graft_arch) or the file of one, with
+                         random weights; see graft_pretrain_options_init */
     struct graft_load_options load;
     struct graft_data_options pictures;
     const char *cut;           /* values, comma-separated; NULL: the old head's input */
@@ -289,12 +316,18 @@ struct graft_train_options {
     double l2;                 /* of the logistic head; < 0: by cross-validation */
     int folds;                 /* of the cross-validation: 5 */
     struct graft_finetune_options finetune;
-    const char *require; /* "acc>=0.9": GRAFT_E_GATE when not reached; NULL: nothing */
-    bool allow_leaks;    /* go on when the data check finds the same picture in two splits */
-    const char *command; /* argv as text, for the record; may be NULL */
+    bool scratch; /* also train the same architecture from random weights, whole, with batch-norm
+                     in training and as many epochs, to compare with */
+    bool allow_weak_source; /* take a source model that did not beat its own naive baselines */
+    const char *require;    /* "acc>=0.9": GRAFT_E_GATE when not reached; NULL: nothing */
+    bool allow_leaks;       /* go on when the data check finds the same picture in two splits */
+    const char *command;    /* argv as text, for the record; may be NULL */
     void *reserved[8];
 };
 GRAFT_API void graft_train_options_init(struct graft_train_options *o);
+/* For making a source model: everything moves, batch-norm trains, SGD with momentum, one cycle up
+   to lr 0.1, 40 epochs of batches of 128, weight decay 5e-4, pictures shifted and flipped. */
+GRAFT_API void graft_pretrain_options_init(struct graft_train_options *o);
 /* The main job: read, check, compute features once, fit the head, compare with naive baselines on
    the test pictures (never used for any choice), write `out` and `out`.run/, read it back, score
    again. `result` may be NULL. GRAFT_E_GATE: everything was written, `require` was not reached or

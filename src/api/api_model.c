@@ -4,6 +4,7 @@
 #include "formats/onnx.h"
 #include "formats/safetensors.h"
 #include "job/job.h"
+#include "zoo/zoo.h"
 #include <string.h>
 
 void graft_preprocess_init(struct graft_preprocess *p)
@@ -37,9 +38,29 @@ enum graft_status graft_model_load(const char *path, const struct graft_load_opt
         gr_free(m);
         return s;
     }
-    m->overridden = options && (options->labels || options->preprocess);
+    m->overridden = options && (options->labels || options->preprocess || options->channels);
     *model = m;
     return GRAFT_OK;
+}
+
+enum graft_status graft_model_new(const char *arch, uint64_t seed, struct graft_model **model,
+                                  struct graft_error *err)
+{
+    struct graft_model *m = gr_alloc_zero(1, sizeof *m);
+    if (!m)
+        return gr_error_nomem(err);
+    enum graft_status s = gr_job_new_model(arch, NULL, seed, NULL, &m->m, err);
+    if (s) {
+        gr_free(m);
+        return s;
+    }
+    *model = m;
+    return GRAFT_OK;
+}
+
+const char *graft_arch(size_t i)
+{
+    return gr_zoo_name(i);
 }
 
 void graft_model_free(struct graft_model *model)
@@ -109,6 +130,9 @@ enum graft_status graft_model_save(const struct graft_model *model, const char *
                                    struct graft_error *err)
 {
     const char *dot = strrchr(path, '.');
+    enum graft_status s = gr_job_check_size(&model->m, err);
+    if (s)
+        return s;
     if (dot && !strcmp(dot, ".onnx"))
         return save_onnx(model, path, err);
     if (dot && !strcmp(dot, ".safetensors"))

@@ -31,9 +31,25 @@ void graft_train_options_init(struct graft_train_options *o)
         .layer_decay = 0.9,
         .clip = 1,
         .accumulate = 1,
+        .soup = 1,
         .bn = "frozen",
         .augment = "none",
     };
+}
+
+void graft_pretrain_options_init(struct graft_train_options *o)
+{
+    graft_train_options_init(o);
+    o->finetune.unfreeze = "all";
+    o->finetune.epochs = 40;
+    o->finetune.batch = 128;
+    o->finetune.lr = 0.1;
+    o->finetune.optimizer = "sgd";
+    o->finetune.weight_decay = 5e-4;
+    o->finetune.layer_decay = 1;
+    o->finetune.clip = 0;
+    o->finetune.bn = "train";
+    o->finetune.augment = "shift";
 }
 
 void graft_eval_options_init(struct graft_eval_options *o)

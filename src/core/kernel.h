@@ -127,6 +127,8 @@ struct gr_train_kernel {
 extern const struct gr_train_kernel *const gr_train_table[];
 /* Batch-norm and Dropout, whose training no reference of an operator tells: always by kernel. */
 extern const struct gr_train_kernel gr_train_dropout;
+/* y += x, F32 or BF16: gradients that come by several ways. */
+void gr_train_add(enum gr_dtype dtype, void *y, const void *x, size_t n);
 
 /* The table in cpu/kernel_table.c, NULL-terminated; the first that plans a case is taken. */
 extern const struct gr_kernel *const gr_kernel_table[];

@@ -1,77 +1,130 @@
 /* How is batch-norm trained fast, with the sum and the activation that follow it? */
 #include "base/mem.h"
-#include "cpu/train_util.h"
+#include "cpu/lanes.h"
 #include <math.h>
+#include <omp.h>
 
 /* Channels last: `rows` of `c`. z = scale (x - mean) / sqrt(var + epsilon) + bias + residual, and
-   y = min(max(z, lo), hi). */
+   y = min(max(z, lo), hi). Several pixels of few channels are taken as one row of `width`. */
 struct norm {
-    int64_t rows, c;
+    int64_t rows, c, width;
     enum gr_dtype dtype;
     double epsilon, momentum;
     bool batch; /* statistics of the batch */
     bool add, act;
+    bool by_x; /* backward finds the slope of the activation from x, not y */
     float lo, hi;
 };
 
-/* What the loops work on. a and b: factor and summand of each channel; sums: two per piece. */
+/* What the loops work on: rows first..last of `width`, coefficients for each column. */
 struct rows {
-    int64_t first, last, c;
+    int64_t first, last, width;
     const void *x, *residual, *y, *dy;
     void *out, *out_residual;
-    const float *a, *b, *k; /* dx = a g + b x + k */
+    const float *a, *b;          /* z = a x + b */
+    const float *by_x, *summand; /* dx = a g + by_x x + summand; by_x NULL: a g */
     const float *shift;
     float lo, hi;
-    bool act;
     double *sum, *product;
 };
 
-enum { BLOCK = 64, TILE = 64 };
+/* Where the activation's slope is 1: strictly between its bounds, as the reference has it. */
+enum slope { SLOPE_ONE, SLOPE_BY_Y, SLOPE_BY_X };
 
-TRAIN_INLINE void apply_any(enum gr_dtype t, const struct rows *r)
-{
-    for (int64_t row = r->first; row < r->last; row++)
-        for (int64_t c = 0; c < r->c; c++) {
-            float v = train_load(t, r->x, row * r->c + c) * r->a[c] + r->b[c];
-            if (r->residual)
-                v += train_load(t, r->residual, row * r->c + c);
-            v = v < r->lo ? r->lo : v;
-            v = v > r->hi ? r->hi : v;
-            train_store(t, r->out, row * r->c + c, v);
-        }
-}
+enum { BLOCK = 4 * LANES, TILE = 64, N_COLUMNS = 5 };
 
-TRAIN_CLONES static void apply_rows(enum gr_dtype t, const struct rows *r)
+/* Columns at..width that fill no register. */
+TRAIN_INLINE void apply_few(enum gr_dtype t, const struct rows *r, int64_t row, int64_t at)
 {
-    if (t == GR_BF16)
-        apply_any(GR_BF16, r);
-    else
-        apply_any(GR_F32, r);
-}
-
-/* Sums of x - shift and of its square: the shift keeps digits where the mean is far from 0. */
-TRAIN_INLINE void stats_any(enum gr_dtype t, const struct rows *r)
-{
-    for (int64_t c0 = 0; c0 < r->c; c0 += BLOCK) {
-        int64_t n = r->c - c0 < BLOCK ? r->c - c0 : BLOCK;
-        for (int64_t top = r->first; top < r->last; top += TILE) {
-            int64_t end = top + TILE < r->last ? top + TILE : r->last;
-            float s[BLOCK] = {0}, q[BLOCK] = {0};
-            for (int64_t row = top; row < end; row++)
-                for (int64_t c = 0; c < n; c++) {
-                    float d = train_load(t, r->x, row * r->c + c0 + c) - r->shift[c0 + c];
-                    s[c] += d;
-                    q[c] += d * d;
-                }
-            for (int64_t c = 0; c < n; c++) {
-                r->sum[c0 + c] += s[c];
-                r->product[c0 + c] += q[c];
-            }
-        }
+    for (int64_t c = at; c < r->width; c++) {
+        int64_t i = row * r->width + c;
+        float v = train_load(t, r->x, i) * r->a[c] + r->b[c];
+        if (r->residual)
+            v += train_load(t, r->residual, i);
+        v = v < r->lo ? r->lo : v;
+        v = v > r->hi ? r->hi : v;
+        train_store(t, r->out, i, v);
     }
 }
 
-TRAIN_CLONES static void stats_rows(enum gr_dtype t, const struct rows *r)
+TRAIN_INLINE void apply_any(enum gr_dtype t, bool residual, const struct rows *r)
+{
+    int64_t whole = r->width / LANES * LANES;
+    const lanes lo = r->lo - (lanes){0}, hi = r->hi - (lanes){0};
+    for (int64_t row = r->first; row < r->last; row++) {
+        for (int64_t c = 0; c < whole; c += LANES) {
+            int64_t i = row * r->width + c;
+            lanes v, a, b, more;
+            lanes_load(t, &v, r->x, i);
+            lanes_load(GR_F32, &a, r->a, c);
+            lanes_load(GR_F32, &b, r->b, c);
+            v = v * a + b;
+            if (residual) {
+                lanes_load(t, &more, r->residual, i);
+                v += more;
+            }
+            lanes_mask below = v < lo;
+            lanes_choose(&v, &below, &lo);
+            lanes_mask above = v > hi;
+            lanes_choose(&v, &above, &hi);
+            lanes_store(t, r->out, i, &v);
+        }
+        apply_few(t, r, row, whole);
+    }
+}
+
+CLONES static void apply_rows(enum gr_dtype t, const struct rows *r)
+{
+    if (t == GR_BF16 && r->residual)
+        apply_any(GR_BF16, true, r);
+    else if (t == GR_BF16)
+        apply_any(GR_BF16, false, r);
+    else if (r->residual)
+        apply_any(GR_F32, true, r);
+    else
+        apply_any(GR_F32, false, r);
+}
+
+/* Sums of x - shift and of its square: the shift keeps digits where the mean is far from 0. */
+TRAIN_INLINE void stats_block(enum gr_dtype t, const struct rows *r, int64_t top, int64_t end,
+                              int64_t c0, int n)
+{
+    lanes s[4] = {{0}}, q[4] = {{0}}, shift[4];
+    for (int k = 0; k < n; k++)
+        lanes_load(GR_F32, &shift[k], r->shift, c0 + k * LANES);
+    for (int64_t row = top; row < end; row++)
+        for (int k = 0; k < n; k++) {
+            lanes d;
+            lanes_load(t, &d, r->x, row * r->width + c0 + k * LANES);
+            d -= shift[k];
+            s[k] += d;
+            q[k] += d * d;
+        }
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < LANES; i++) {
+            r->sum[c0 + k * LANES + i] += s[k][i];
+            r->product[c0 + k * LANES + i] += q[k][i];
+        }
+}
+
+TRAIN_INLINE void stats_any(enum gr_dtype t, const struct rows *r)
+{
+    for (int64_t top = r->first; top < r->last; top += TILE) {
+        int64_t end = top + TILE < r->last ? top + TILE : r->last, c = 0;
+        for (; c + BLOCK <= r->width; c += BLOCK)
+            stats_block(t, r, top, end, c, 4);
+        for (; c + LANES <= r->width; c += LANES)
+            stats_block(t, r, top, end, c, 1);
+        for (; c < r->width; c++)
+            for (int64_t row = top; row < end; row++) {
+                double d = (double)(train_load(t, r->x, row * r->width + c) - r->shift[c]);
+                r->sum[c] += d;
+                r->product[c] += d * d;
+            }
+    }
+}
+
+CLONES static void stats_rows(enum gr_dtype t, const struct rows *r)
 {
     if (t == GR_BF16)
         stats_any(GR_BF16, r);
@@ -79,75 +132,172 @@ TRAIN_CLONES static void stats_rows(enum gr_dtype t, const struct rows *r)
         stats_any(GR_F32, r);
 }
 
-/* The gradient before the activation. */
-TRAIN_INLINE float masked(enum gr_dtype t, const struct rows *r, int64_t i, bool act)
+/* The gradient before the activation, of one number and of sixteen. */
+TRAIN_INLINE float masked(enum gr_dtype t, enum slope slope, const struct rows *r, int64_t i,
+                          int64_t c)
 {
     float g = train_load(t, r->dy, i);
-    if (!act)
+    if (slope == SLOPE_ONE)
         return g;
-    float y = train_load(t, r->y, i);
+    float y =
+        slope == SLOPE_BY_Y ? train_load(t, r->y, i) : train_load(t, r->x, i) * r->a[c] + r->b[c];
     return y > r->lo && y < r->hi ? g : 0;
 }
 
-/* Sums of the gradient and of its product with x - shift. */
-TRAIN_INLINE void reduce_any(enum gr_dtype t, bool act, const struct rows *r)
+TRAIN_INLINE void masked_lanes(enum gr_dtype t, enum slope slope, const struct rows *r, int64_t i,
+                               int64_t c, const lanes *x, lanes *g)
 {
-    for (int64_t c0 = 0; c0 < r->c; c0 += BLOCK) {
-        int64_t n = r->c - c0 < BLOCK ? r->c - c0 : BLOCK;
-        for (int64_t top = r->first; top < r->last; top += TILE) {
-            int64_t end = top + TILE < r->last ? top + TILE : r->last;
-            float s[BLOCK] = {0}, q[BLOCK] = {0};
-            for (int64_t row = top; row < end; row++)
-                for (int64_t c = 0; c < n; c++) {
-                    int64_t i = row * r->c + c0 + c;
-                    float g = masked(t, r, i, act);
-                    s[c] += g;
-                    q[c] += g * (train_load(t, r->x, i) - r->shift[c0 + c]);
-                }
-            for (int64_t c = 0; c < n; c++) {
-                r->sum[c0 + c] += s[c];
-                r->product[c0 + c] += q[c];
+    lanes_load(t, g, r->dy, i);
+    if (slope == SLOPE_ONE)
+        return;
+    lanes y, b;
+    if (slope == SLOPE_BY_Y) {
+        lanes_load(t, &y, r->y, i);
+    } else {
+        lanes_load(GR_F32, &y, r->a, c);
+        lanes_load(GR_F32, &b, r->b, c);
+        y = *x * y + b;
+    }
+    lanes_mask inside = (y > r->lo) & (y < r->hi);
+    lanes_keep(g, &inside);
+}
+
+/* Sums of the gradient and of its product with x - shift; the gradient itself, where wanted. */
+TRAIN_INLINE void reduce_block(enum gr_dtype t, enum slope slope, bool store, const struct rows *r,
+                               int64_t top, int64_t end, int64_t c0, int n)
+{
+    lanes s[4] = {{0}}, q[4] = {{0}}, shift[4];
+    for (int k = 0; k < n; k++)
+        lanes_load(GR_F32, &shift[k], r->shift, c0 + k * LANES);
+    for (int64_t row = top; row < end; row++)
+        for (int k = 0; k < n; k++) {
+            int64_t c = c0 + k * LANES, i = row * r->width + c;
+            lanes x, g;
+            lanes_load(t, &x, r->x, i);
+            masked_lanes(t, slope, r, i, c, &x, &g);
+            s[k] += g;
+            q[k] += g * (x - shift[k]);
+            if (store)
+                lanes_store(t, r->out_residual, i, &g);
+        }
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < LANES; i++) {
+            r->sum[c0 + k * LANES + i] += s[k][i];
+            r->product[c0 + k * LANES + i] += q[k][i];
+        }
+}
+
+TRAIN_INLINE void reduce_any(enum gr_dtype t, enum slope slope, bool store, const struct rows *r)
+{
+    for (int64_t top = r->first; top < r->last; top += TILE) {
+        int64_t end = top + TILE < r->last ? top + TILE : r->last, c = 0;
+        for (; c + BLOCK <= r->width; c += BLOCK)
+            reduce_block(t, slope, store, r, top, end, c, 4);
+        for (; c + LANES <= r->width; c += LANES)
+            reduce_block(t, slope, store, r, top, end, c, 1);
+        for (; c < r->width; c++)
+            for (int64_t row = top; row < end; row++) {
+                int64_t i = row * r->width + c;
+                float g = masked(t, slope, r, i, c);
+                r->sum[c] += (double)g;
+                r->product[c] += (double)(g * (train_load(t, r->x, i) - r->shift[c]));
+                if (store)
+                    train_store(t, r->out_residual, i, g);
             }
+    }
+}
+
+/* The gradient is kept for the residual only where the activation is told by y. */
+TRAIN_INLINE void reduce_type(enum gr_dtype t, enum slope slope, const struct rows *r)
+{
+    if (slope == SLOPE_ONE)
+        reduce_any(t, SLOPE_ONE, false, r);
+    else if (slope == SLOPE_BY_X)
+        reduce_any(t, SLOPE_BY_X, false, r);
+    else if (r->out_residual)
+        reduce_any(t, SLOPE_BY_Y, true, r);
+    else
+        reduce_any(t, SLOPE_BY_Y, false, r);
+}
+
+CLONES static void reduce_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
+{
+    if (t == GR_BF16)
+        reduce_type(GR_BF16, slope, r);
+    else
+        reduce_type(GR_F32, slope, r);
+}
+
+TRAIN_INLINE void back_any(enum gr_dtype t, enum slope slope, bool by_x, const struct rows *r)
+{
+    int64_t whole = r->width / LANES * LANES;
+    for (int64_t row = r->first; row < r->last; row++) {
+        int64_t at = row * r->width;
+        for (int64_t c = 0; c < whole; c += LANES) {
+            lanes g, d, x = {0}, by, more;
+            if (by_x || slope == SLOPE_BY_X)
+                lanes_load(t, &x, r->x, at + c);
+            masked_lanes(t, slope, r, at + c, c, &x, &g);
+            lanes_load(GR_F32, &d, r->a, c);
+            d *= g;
+            if (by_x) {
+                lanes_load(GR_F32, &by, r->by_x, c);
+                lanes_load(GR_F32, &more, r->summand, c);
+                d += by * x + more;
+            }
+            if (r->out)
+                lanes_store(t, r->out, at + c, &d);
+            if (r->out_residual)
+                lanes_store(t, r->out_residual, at + c, &g);
+        }
+        for (int64_t c = whole; c < r->width; c++) {
+            float g = masked(t, slope, r, at + c, c), d = r->a[c] * g;
+            if (by_x)
+                d += r->by_x[c] * train_load(t, r->x, at + c) + r->summand[c];
+            if (r->out)
+                train_store(t, r->out, at + c, d);
+            if (r->out_residual)
+                train_store(t, r->out_residual, at + c, g);
         }
     }
 }
 
-TRAIN_CLONES static void reduce_rows(enum gr_dtype t, const struct rows *r)
+TRAIN_INLINE void back_type(enum gr_dtype t, enum slope slope, const struct rows *r)
 {
-    if (t == GR_BF16)
-        reduce_any(GR_BF16, r->act, r);
-    else if (r->act)
-        reduce_any(GR_F32, true, r);
+    if (slope == SLOPE_BY_X && r->by_x)
+        back_any(t, SLOPE_BY_X, true, r);
+    else if (slope == SLOPE_BY_X)
+        back_any(t, SLOPE_BY_X, false, r);
+    else if (slope == SLOPE_BY_Y && r->by_x)
+        back_any(t, SLOPE_BY_Y, true, r);
+    else if (slope == SLOPE_BY_Y)
+        back_any(t, SLOPE_BY_Y, false, r);
+    else if (r->by_x)
+        back_any(t, SLOPE_ONE, true, r);
     else
-        reduce_any(GR_F32, false, r);
+        back_any(t, SLOPE_ONE, false, r);
 }
 
-TRAIN_INLINE void back_any(enum gr_dtype t, bool by_x, bool residual, const struct rows *r)
+CLONES static void back_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
 {
-    for (int64_t row = r->first; row < r->last; row++)
-        for (int64_t c = 0; c < r->c; c++) {
-            int64_t i = row * r->c + c;
-            float g = masked(t, r, i, r->act), d = r->a[c] * g;
-            if (by_x)
-                d += r->b[c] * train_load(t, r->x, i) + r->k[c];
-            if (r->out)
-                train_store(t, r->out, i, d);
-            if (residual)
-                train_store(t, r->out_residual, i, g);
-        }
+    if (t == GR_BF16)
+        back_type(GR_BF16, slope, r);
+    else
+        back_type(GR_F32, slope, r);
 }
 
-TRAIN_CLONES static void back_rows(enum gr_dtype t, const struct rows *r)
+/* As many pixels as make rows of whole registers, and four of them where possible. */
+static int64_t choose_width(int64_t c, int64_t rows)
 {
-    bool by_x = r->b, residual = r->out_residual;
-    if (t == GR_BF16)
-        back_any(GR_BF16, by_x, residual, r);
-    else if (by_x && residual)
-        back_any(GR_F32, true, true, r);
-    else if (by_x)
-        back_any(GR_F32, true, false, r);
-    else
-        back_any(GR_F32, false, residual, r);
+    int64_t best = c;
+    for (int64_t f = 1; f <= BLOCK; f++) {
+        if (rows % f || c * f % LANES)
+            continue;
+        best = c * f;
+        if (best >= BLOCK)
+            break;
+    }
+    return best;
 }
 
 static enum graft_status norm_plan(const struct gr_train_case *tc, struct gr_train_choice *k,
@@ -178,6 +328,7 @@ static enum graft_status norm_plan(const struct gr_train_case *tc, struct gr_tra
         return gr_error(err, GRAFT_E_ARG,
                         "statistics of a batch need two values for each channel, found one");
     }
+    t->width = choose_width(t->c, t->rows);
     n_c = (size_t)t->c;
     struct gr_layout l = {t->dtype, true}, plain = {GR_F32, false};
     k->c.in[0] = k->c.out[0] = l;
@@ -186,146 +337,215 @@ static enum graft_status norm_plan(const struct gr_train_case *tc, struct gr_tra
     if (c->add)
         k->c.in[5] = l;
     bool reads_x = t->batch || tc->wants[1] || tc->wants[2];
+    t->by_x = t->act && !t->add && reads_x;
     for (int i = 0; i < c->n_in; i++)
         k->keep_in[i] = i == 0 ? reads_x : i < 5;
-    k->keep_out[0] = t->act;
+    k->keep_out[0] = t->act && !t->by_x;
     if (c->add && !t->act)
         k->same[5] = true;
     k->saved_size = t->batch ? 2 * n_c * sizeof(float) : 0;
-    k->c.scratch_size = (2 * TRAIN_PIECES * sizeof(double) + 8 * sizeof(float)) * n_c;
+    k->c.scratch_size =
+        (2 * TRAIN_PIECES * sizeof(double) + N_COLUMNS * sizeof(float)) * (size_t)t->width;
     k->c.state = t;
     k->c.impl = "rows";
     return GRAFT_OK;
 }
 
-/* Adds the sums of all pieces up into those of the first. */
-static void join(double *sums, int64_t c)
+/* Adds the sums of all pieces and all pixels in a row up: c of the first kind, c of the second. */
+static void join(const struct norm *t, double *sums)
 {
+    int64_t n = 2 * t->width;
     for (int p = 1; p < TRAIN_PIECES; p++)
-        for (int64_t i = 0; i < 2 * c; i++)
-            sums[i] += sums[p * 2 * c + i];
+        for (int64_t i = 0; i < n; i++)
+            sums[i] += sums[p * n + i];
+    for (int64_t i = t->c; i < t->width; i++) {
+        sums[i % t->c] += sums[i];
+        sums[t->width + i % t->c] += sums[t->width + i];
+    }
+    memmove(sums + t->c, sums + t->width, (size_t)t->c * sizeof *sums);
 }
 
-/* Statistics of the batch into mean and inv; moves the running ones. */
-static void measure(const struct norm *t, const void *x, float *mean, float *inv, float *shift,
-                    double *sums, float *running_mean, float *running_var)
+/* The values of one pixel for all pixels in a row. */
+static void repeat(const struct norm *t, float *v)
 {
-    for (int64_t c = 0; c < t->c; c++)
-        shift[c] = train_load(t->dtype, x, c);
-    memset(sums, 0, (size_t)(2 * TRAIN_PIECES * t->c) * sizeof *sums);
-#pragma omp parallel for schedule(static)
-    for (int p = 0; p < TRAIN_PIECES; p++) {
-        struct rows r = {.first = train_piece(t->rows, p),
-                         .last = train_piece(t->rows, p + 1),
-                         .c = t->c,
-                         .x = x,
-                         .shift = shift,
-                         .sum = sums + p * 2 * t->c,
-                         .product = sums + p * 2 * t->c + t->c};
-        stats_rows(t->dtype, &r);
-    }
-    join(sums, t->c);
+    for (int64_t i = t->c; i < t->width; i++)
+        v[i] = v[i - t->c];
+}
+
+static float *column(const struct norm *t, void *scratch, int i)
+{
+    return (float *)((double *)scratch + 2 * TRAIN_PIECES * t->width) + i * t->width;
+}
+
+static struct rows piece_of(const struct norm *t, const struct rows *whole, void *scratch, int p)
+{
+    struct rows r = *whole;
+    r.first = train_piece(t->rows * t->c / t->width, p);
+    r.last = train_piece(t->rows * t->c / t->width, p + 1);
+    r.sum = (double *)scratch + p * 2 * t->width;
+    r.product = r.sum + t->width;
+    return r;
+}
+
+/* The pieces of one thread. A second pass goes backwards: what came last is still near. */
+static void share(int *first, int *last)
+{
+    int n = omp_get_num_threads(), i = omp_get_thread_num();
+    *first = TRAIN_PIECES * i / n;
+    *last = TRAIN_PIECES * (i + 1) / n;
+}
+
+/* From the sums: statistics of the batch into saved mean and inv; moves the running ones. */
+static void measure(const struct norm *t, double *sums, const float *shift, float *saved,
+                    float *running_mean, float *running_var)
+{
     double n = (double)t->rows, m = t->momentum;
+    join(t, sums);
     for (int64_t c = 0; c < t->c; c++) {
         double d = sums[c] / n, var = sums[t->c + c] / n - d * d;
         var = var < 0 ? 0 : var;
-        mean[c] = (float)(shift[c] + d);
-        inv[c] = (float)(1 / sqrt(var + t->epsilon));
+        saved[c] = (float)(shift[c] + d);
+        saved[t->c + c] = (float)(1 / sqrt(var + t->epsilon));
         running_mean[c] = (float)((1 - m) * running_mean[c] + m * (shift[c] + d));
         running_var[c] = (float)((1 - m) * running_var[c] + m * var * n / (n - 1));
     }
 }
 
-static enum graft_status norm_forward(void *state, const struct gr_train_pass *p,
-                                      struct graft_error *err)
+/* z = a x + b. */
+static void set_factors(const struct norm *t, const struct gr_train_pass *p, bool batch, float *a,
+                        float *b)
 {
-    struct norm *t = state;
     const float *scale = p->in[1], *bias = p->in[2], *mean = p->in[3], *var = p->in[4];
-    double *sums = p->scratch;
-    float *a = (float *)(sums + 2 * TRAIN_PIECES * t->c), *b = a + t->c, *shift = b + t->c;
-    float *saved = p->saved;
-    bool batch = t->batch && p->training;
-    (void)err;
-    if (batch) /* inputs 3 and 4 are the trainer's own running statistics */
-        measure(t, p->in[0], saved, saved + t->c, shift, sums, (float *)(uintptr_t)mean,
-                (float *)(uintptr_t)var);
+    const float *saved = p->saved;
     for (int64_t c = 0; c < t->c; c++) {
         double inv = batch ? (double)saved[t->c + c] : 1 / sqrt((double)var[c] + t->epsilon);
         a[c] = (float)(scale[c] * inv);
         b[c] = (float)(bias[c] - (double)(batch ? saved[c] : mean[c]) * scale[c] * inv);
     }
-#pragma omp parallel for schedule(static)
-    for (int i = 0; i < TRAIN_PIECES; i++) {
-        struct rows r = {.first = train_piece(t->rows, i),
-                         .last = train_piece(t->rows, i + 1),
-                         .c = t->c,
+    repeat(t, a);
+    repeat(t, b);
+}
+
+static enum graft_status norm_forward(void *state, const struct gr_train_pass *p,
+                                      struct graft_error *err)
+{
+    const struct norm *t = state;
+    float *a = column(t, p->scratch, 0), *b = column(t, p->scratch, 1);
+    float *shift = column(t, p->scratch, 2);
+    bool batch = t->batch && p->training;
+    struct rows whole = {.width = t->width,
                          .x = p->in[0],
                          .residual = t->add ? p->in[5] : NULL,
                          .out = p->out[0],
                          .a = a,
                          .b = b,
+                         .shift = shift,
                          .lo = t->lo,
                          .hi = t->hi};
-        apply_rows(t->dtype, &r);
+    (void)err;
+    if (batch) {
+        memset(p->scratch, 0, (size_t)(2 * TRAIN_PIECES * t->width) * sizeof(double));
+        for (int64_t c = 0; c < t->c; c++)
+            shift[c] = train_load(t->dtype, p->in[0], c);
+        repeat(t, shift);
+    } else {
+        set_factors(t, p, false, a, b);
+    }
+#pragma omp parallel
+    {
+        int first, last;
+        share(&first, &last);
+        if (batch) {
+            for (int i = first; i < last; i++) {
+                struct rows r = piece_of(t, &whole, p->scratch, i);
+                stats_rows(t->dtype, &r);
+            }
+#pragma omp barrier
+#pragma omp single
+            { /* inputs 3 and 4 are the trainer's own running statistics */
+                measure(t, p->scratch, shift, p->saved, (float *)(uintptr_t)p->in[3],
+                        (float *)(uintptr_t)p->in[4]);
+                set_factors(t, p, true, a, b);
+            }
+        }
+        for (int i = last; i-- > first;) {
+            struct rows r = piece_of(t, &whole, p->scratch, i);
+            apply_rows(t->dtype, &r);
+        }
     }
     return GRAFT_OK;
+}
+
+/* From the sums: the gradients of scale and bias, and dx = a g + by_x x + summand. */
+static void finish(const struct norm *t, const struct gr_train_pass *p, const float *a, float *by_x,
+                   float *summand)
+{
+    const float *var = p->in[4], *saved = p->saved, *mean = t->batch ? saved : p->in[3];
+    const double *sums = p->scratch;
+    join(t, p->scratch);
+    for (int64_t c = 0; c < t->c; c++) {
+        double inv = t->batch ? (double)saved[t->c + c] : 1 / sqrt((double)var[c] + t->epsilon);
+        double dbias = sums[c], dscale = sums[t->c + c] * inv, n = (double)t->rows;
+        double by = -a[c] * inv * dscale / n;
+        if (p->din[1])
+            ((float *)p->din[1])[c] = (float)dscale;
+        if (p->din[2])
+            ((float *)p->din[2])[c] = (float)dbias;
+        by_x[c] = (float)by;
+        summand[c] = (float)(-a[c] * dbias / n - by * mean[c]);
+    }
+    repeat(t, by_x);
+    repeat(t, summand);
 }
 
 static enum graft_status norm_backward(void *state, const struct gr_train_pass *p,
                                        struct graft_error *err)
 {
-    struct norm *t = state;
-    const float *scale = p->in[1], *var = p->in[4], *saved = p->saved;
-    const float *mean = t->batch ? saved : p->in[3];
-    double *sums = p->scratch;
-    float *a = (float *)(sums + 2 * TRAIN_PIECES * t->c), *b = a + t->c, *k = b + t->c;
-    void *residual = t->add && t->act ? p->din[5] : NULL;
+    const struct norm *t = state;
+    float *a = column(t, p->scratch, 0), *b = column(t, p->scratch, 1);
+    float *shift = column(t, p->scratch, 2), *by_x = column(t, p->scratch, 3);
+    float *summand = column(t, p->scratch, 4);
     bool reduce = p->din[1] || p->din[2] || (t->batch && p->din[0]);
-    struct rows base = {.c = t->c,
-                        .x = p->in[0],
-                        .y = p->out[0],
-                        .dy = p->dout[0],
-                        .shift = mean,
-                        .lo = t->lo,
-                        .hi = t->hi,
-                        .act = t->act};
+    enum slope slope = !t->act ? SLOPE_ONE : t->by_x ? SLOPE_BY_X : SLOPE_BY_Y;
+    struct rows whole = {.width = t->width,
+                         .x = p->in[0],
+                         .y = p->out[0],
+                         .dy = p->dout[0],
+                         .out_residual = t->add && t->act ? p->din[5] : NULL,
+                         .a = a,
+                         .b = b,
+                         .shift = shift,
+                         .lo = t->lo,
+                         .hi = t->hi};
+    struct rows then = whole;
     (void)err;
-    memset(sums, 0, (size_t)(2 * TRAIN_PIECES * t->c) * sizeof *sums);
-#pragma omp parallel for schedule(static) if (reduce)
-    for (int i = 0; i < TRAIN_PIECES; i++) {
-        struct rows r = base;
-        r.first = train_piece(t->rows, i);
-        r.last = reduce ? train_piece(t->rows, i + 1) : r.first;
-        r.sum = sums + i * 2 * t->c;
-        r.product = r.sum + t->c;
-        reduce_rows(t->dtype, &r);
+    set_factors(t, p, t->batch, a, b);
+    memcpy(shift, t->batch ? p->saved : p->in[3], (size_t)t->c * sizeof *shift);
+    repeat(t, shift);
+    memset(p->scratch, 0, (size_t)(2 * TRAIN_PIECES * t->width) * sizeof(double));
+    then.out = p->din[0];
+    then.by_x = t->batch ? by_x : NULL;
+    then.summand = summand;
+    if (reduce && whole.out_residual) { /* the first pass has left the gradient there */
+        then.dy = whole.out_residual;
+        then.out_residual = NULL;
     }
-    join(sums, t->c);
-    for (int64_t c = 0; c < t->c; c++) {
-        double inv = t->batch ? (double)saved[t->c + c] : 1 / sqrt((double)var[c] + t->epsilon);
-        double dbias = sums[c], dscale = sums[t->c + c] * inv, n = (double)t->rows;
-        double by_x = -scale[c] * inv * inv * dscale / n;
-        if (p->din[1])
-            ((float *)p->din[1])[c] = (float)dscale;
-        if (p->din[2])
-            ((float *)p->din[2])[c] = (float)dbias;
-        a[c] = (float)(scale[c] * inv);
-        b[c] = (float)by_x;
-        k[c] = (float)(-scale[c] * inv * dbias / n - by_x * mean[c]);
-    }
-    if (!p->din[0] && !residual)
-        return GRAFT_OK;
-#pragma omp parallel for schedule(static)
-    for (int i = 0; i < TRAIN_PIECES; i++) {
-        struct rows r = base;
-        r.first = train_piece(t->rows, i);
-        r.last = train_piece(t->rows, i + 1);
-        r.a = a;
-        r.b = t->batch ? b : NULL;
-        r.k = k;
-        r.out = p->din[0];
-        r.out_residual = residual;
-        back_rows(t->dtype, &r);
+    enum slope then_slope = then.dy == whole.dy ? slope : SLOPE_ONE;
+#pragma omp parallel
+    {
+        int first, last;
+        share(&first, &last);
+        for (int i = first; reduce && i < last; i++) {
+            struct rows r = piece_of(t, &whole, p->scratch, i);
+            reduce_rows(t->dtype, slope, &r);
+        }
+#pragma omp barrier
+#pragma omp single
+        finish(t, p, a, by_x, summand);
+        for (int i = last; (then.out || then.out_residual) && i-- > first;) {
+            struct rows r = piece_of(t, &then, p->scratch, i);
+            back_rows(t->dtype, then_slope, &r);
+        }
     }
     return GRAFT_OK;
 }

@@ -1,7 +1,7 @@
 /* How are sums and products with broadcasting trained fast? */
 #include "base/mem.h"
 #include "cpu/dnn_compat.h"
-#include "cpu/train_util.h"
+#include "cpu/lanes.h"
 
 /* The output is walked in the order of its memory, dimensions joined where both operands allow;
    strides of 0 repeat. The last dimension is the inner loop. */
@@ -139,8 +139,8 @@ TRAIN_INLINE void row_any(int op, int64_t n, const float *a, int64_t sa, const f
     }
 }
 
-TRAIN_CLONES static void row(int op, int64_t n, const float *a, int64_t sa, const float *b,
-                             int64_t sb, float *y)
+CLONES static void row(int op, int64_t n, const float *a, int64_t sa, const float *b, int64_t sb,
+                       float *y)
 {
     if (sa == 1 && sb == 1)
         row_any(op, n, a, 1, b, 1, y);
@@ -150,10 +150,35 @@ TRAIN_CLONES static void row(int op, int64_t n, const float *a, int64_t sa, cons
         row_any(op, n, a, sa, b, sb, y);
 }
 
-TRAIN_CLONES static void add_bf16(int64_t n, const uint16_t *a, const uint16_t *b, uint16_t *y)
+TRAIN_INLINE void add_any(enum gr_dtype t, int64_t n, const void *a, const void *b, void *y)
 {
-    for (int64_t i = 0; i < n; i++)
-        train_store(GR_BF16, y, i, train_load(GR_BF16, a, i) + train_load(GR_BF16, b, i));
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        lanes u, v;
+        lanes_load(t, &u, a, i);
+        lanes_load(t, &v, b, i);
+        u += v;
+        lanes_store(t, y, i, &u);
+    }
+    for (; i < n; i++)
+        train_store(t, y, i, train_load(t, a, i) + train_load(t, b, i));
+}
+
+CLONES static void add_run(enum gr_dtype t, int64_t n, const void *a, const void *b, void *y)
+{
+    if (t == GR_BF16)
+        add_any(GR_BF16, n, a, b, y);
+    else
+        add_any(GR_F32, n, a, b, y);
+}
+
+void gr_train_add(enum gr_dtype dtype, void *y, const void *x, size_t n)
+{
+    size_t e = gr_dtype_size(dtype), piece = 8192;
+#pragma omp parallel for schedule(static) if (n >= PARALLEL_COUNT)
+    for (size_t i = 0; i < n; i += piece)
+        add_run(dtype, (int64_t)(n - i < piece ? n - i : piece), (char *)y + i * e,
+                (const char *)x + i * e, (char *)y + i * e);
 }
 
 static enum graft_status binary_forward(void *state, const struct gr_train_pass *p,
@@ -171,8 +196,8 @@ static enum graft_status binary_forward(void *state, const struct gr_train_pass 
         a += from * t->stride[0][last];
         b += from * t->stride[1][last];
         if (t->dtype == GR_BF16)
-            add_bf16(len, (const uint16_t *)p->in[0] + a, (const uint16_t *)p->in[1] + b,
-                     (uint16_t *)p->out[0] + r / pieces * n + from);
+            add_run(GR_BF16, len, (const uint16_t *)p->in[0] + a, (const uint16_t *)p->in[1] + b,
+                    (uint16_t *)p->out[0] + r / pieces * n + from);
         else
             row(t->op, len, (const float *)p->in[0] + a, t->stride[0][last],
                 (const float *)p->in[1] + b, t->stride[1][last],
@@ -212,8 +237,8 @@ TRAIN_INLINE void back_any(int op, int k, int64_t n, const float *dy, const floa
         d[i * sd] += slope(op, k, dy[i], a[i * sa], b[i * sb]);
 }
 
-TRAIN_CLONES static void back_row(int op, int k, int64_t n, const float *dy, const float *a,
-                                  int64_t sa, const float *b, int64_t sb, float *d, int64_t sd)
+CLONES static void back_row(int op, int k, int64_t n, const float *dy, const float *a, int64_t sa,
+                            const float *b, int64_t sb, float *d, int64_t sd)
 {
     if (op == ADD && sd == 1)
         back_any(ADD, 0, n, dy, dy, 0, dy, 0, d, 1);

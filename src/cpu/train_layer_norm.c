@@ -39,8 +39,8 @@ static enum graft_status layer_plan(const struct gr_train_case *tc, struct gr_tr
     return GRAFT_OK;
 }
 
-TRAIN_CLONES static void layer_row(int64_t n, double epsilon, const float *x, const float *w,
-                                   const float *b, float *y, float *stats)
+CLONES static void layer_row(int64_t n, double epsilon, const float *x, const float *w,
+                             const float *b, float *y, float *stats)
 {
     float sum = 0, square = 0;
 #pragma omp simd reduction(+ : sum)
@@ -73,8 +73,8 @@ static enum graft_status layer_forward(void *state, const struct gr_train_pass *
     return GRAFT_OK;
 }
 
-TRAIN_CLONES static void back_row(int64_t n, const float *x, const float *w, const float *dy,
-                                  const float *stats, float *dx, float *dw, float *db)
+CLONES static void back_row(int64_t n, const float *x, const float *w, const float *dy,
+                            const float *stats, float *dx, float *dw, float *db)
 {
     float mean = stats[0], inv = stats[1], s = 0, q = 0;
     for (int64_t i = 0; i < n; i++) {

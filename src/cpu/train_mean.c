@@ -66,7 +66,7 @@ static enum graft_status mean_plan(const struct gr_train_case *tc, struct gr_tra
     return GRAFT_OK;
 }
 
-TRAIN_CLONES static void mean_block(const struct mean *t, const float *x, float *y)
+CLONES static void mean_block(const struct mean *t, const float *x, float *y)
 {
     if (t->inner == 1) {
         double sum = 0;
@@ -83,7 +83,7 @@ TRAIN_CLONES static void mean_block(const struct mean *t, const float *x, float 
         y[k] /= (float)t->n;
 }
 
-TRAIN_CLONES static void spread_block(const struct mean *t, const float *dy, float *dx)
+CLONES static void spread_block(const struct mean *t, const float *dy, float *dx)
 {
     float part = 1 / (float)t->n;
     for (int64_t i = 0; i < t->n; i++)

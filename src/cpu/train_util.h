@@ -1,18 +1,10 @@
-/* What the training kernels share: numbers of two types, and loops compiled for several
-   processors. */
+/* What the training kernels share: numbers of two types. */
 #ifndef GR_CPU_TRAIN_UTIL_H
 #define GR_CPU_TRAIN_UTIL_H
 
 #include "core/kernel.h"
+#include "cpu/clones.h"
 
-/* Sanitizers do not get along with the resolvers behind target_clones. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) &&                  \
-    !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#define TRAIN_CLONES                                                                               \
-    __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define TRAIN_CLONES
-#endif
 #define TRAIN_INLINE static inline __attribute__((always_inline))
 
 TRAIN_INLINE float train_load(enum gr_dtype t, const void *p, int64_t i)

@@ -1,14 +1,7 @@
 /* How are short rows of floats computed? */
 #include "cpu/vec.h"
+#include "cpu/clones.h"
 #include <math.h>
-
-/* Sanitizers do not get along with the resolvers behind target_clones. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__SANITIZE_ADDRESS__) &&                  \
-    !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#define CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define CLONES
-#endif
 
 static inline uint32_t bits_of(float f)
 {

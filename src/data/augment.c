@@ -20,7 +20,9 @@ void gr_augment_init(struct gr_augment *a, enum gr_augment_preset preset)
     if (preset == GR_AUGMENT_NONE)
         return;
     a->flip = 0.5;
-    if (preset == GR_AUGMENT_LIGHT) {
+    if (preset == GR_AUGMENT_SHIFT) {
+        a->shift = 0.125;
+    } else if (preset == GR_AUGMENT_LIGHT) {
         a->crop_area[0] = 0.35;
         a->brightness = a->contrast = a->saturation = 0.1;
     } else {
@@ -33,14 +35,15 @@ void gr_augment_init(struct gr_augment *a, enum gr_augment_preset preset)
 enum graft_status gr_augment_find(const char *name, enum gr_augment_preset *preset,
                                   struct graft_error *err)
 {
-    static const char *const names[] = {"none", "light", "trivial"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const names[] = {"none", "shift", "light", "trivial"};
+    for (int i = 0; i < 4; i++) {
         if (!strcmp(name, names[i])) {
             *preset = (enum gr_augment_preset)i;
             return GRAFT_OK;
         }
     }
-    return gr_error(err, GRAFT_E_ARG, "augmentation '%s': there are none, light and trivial", name);
+    return gr_error(err, GRAFT_E_ARG, "augmentation '%s': there are none, shift, light and trivial",
+                    name);
 }
 
 static enum graft_status check_range(const char *what, const double r[2], double least, double most,
@@ -58,17 +61,12 @@ enum graft_status gr_augment_check(const struct gr_augment *a, struct graft_erro
     const struct {
         const char *name;
         double value, most;
-    } part[] = {{"flip", a->flip, 1},
-                {"rotate", a->rotate, 180},
-                {"brightness", a->brightness, 1},
-                {"contrast", a->contrast, 1},
-                {"saturation", a->saturation, 1},
-                {"hue", a->hue, 0.5},
-                {"grey", a->grey, 1},
-                {"blur", a->blur, 1},
-                {"noise", a->noise, 255},
-                {"jpeg", a->jpeg, 1},
-                {"erase", a->erase, 1}};
+    } part[] = {{"flip", a->flip, 1},         {"shift", a->shift, 1},
+                {"rotate", a->rotate, 180},   {"brightness", a->brightness, 1},
+                {"contrast", a->contrast, 1}, {"saturation", a->saturation, 1},
+                {"hue", a->hue, 0.5},         {"grey", a->grey, 1},
+                {"blur", a->blur, 1},         {"noise", a->noise, 255},
+                {"jpeg", a->jpeg, 1},         {"erase", a->erase, 1}};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
         if (!(part[i].value >= 0 && part[i].value <= part[i].most))
             return gr_error(err, GRAFT_E_ARG, "augmentation: %s %g, must be 0..%g", part[i].name,
@@ -320,6 +318,10 @@ enum graft_status gr_augment_pixels(const struct gr_augment *a, struct gr_augmen
     c.scratch = g->scratch;
     if (happens(&d, a->flip))
         gr_pixels_flip(rgb, width, height);
+    if (a->shift > 0) {
+        double dx = rint(width * between(&d, -a->shift, a->shift));
+        shift(&c, 0, 0, dx, rint(height * between(&d, -a->shift, a->shift)));
+    }
     if (a->rotate > 0)
         rotate(&c, between(&d, -a->rotate, a->rotate));
     if (a->trivial)

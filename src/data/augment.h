@@ -8,6 +8,7 @@
 
 enum gr_augment_preset {
     GR_AUGMENT_NONE,
+    GR_AUGMENT_SHIFT,  /* shift by up to an eighth of the side either way, flip */
     GR_AUGMENT_LIGHT,  /* crop of 35..100 % of the area, flip, weak colour jitter */
     GR_AUGMENT_TRIVIAL /* crop of 8..100 %, flip, TrivialAugmentWide, erasing (10 %) */
 };
@@ -17,6 +18,7 @@ struct gr_augment {
     double crop_area[2];  /* random resized crop: fraction of the picture; both 1: no crop */
     double crop_ratio[2]; /* width / height */
     double flip;          /* left and right */
+    double shift;         /* up to this fraction of the side each way; what it uncovers is filled */
     double rotate;        /* up to so many degrees either way, about the centre */
     double brightness, contrast, saturation; /* factor 1 - b .. 1 + b */
     double hue;                              /* shift of at most so many turns (0..0.5) */
@@ -31,7 +33,7 @@ struct gr_augment {
 };
 
 void gr_augment_init(struct gr_augment *a, enum gr_augment_preset preset);
-/* "none", "light", "trivial". */
+/* "none", "shift", "light", "trivial". */
 enum graft_status gr_augment_find(const char *name, enum gr_augment_preset *preset,
                                   struct graft_error *err);
 enum graft_status gr_augment_check(const struct gr_augment *a, struct graft_error *err);

@@ -148,6 +148,12 @@ static int slot_of(const struct gr_trainer *t, int var)
     return var < 0 ? -1 : t->vars[var].slot;
 }
 
+static void tell(const struct gr_trainer *t, const struct train_step *st, enum train_moment m)
+{
+    if (t->watch)
+        t->watch(t->watch_user, st, m);
+}
+
 /* One call of a step, forward or (grads != NULL) backward. */
 static enum graft_status run_step(struct gr_trainer *t, const struct train_step *st, bool training,
                                   const float *dlogits, float *grads, struct graft_error *err)
@@ -170,6 +176,7 @@ static enum graft_status run_step(struct gr_trainer *t, const struct train_step 
                               .training = training,
                               .step = t->step};
     enum graft_status s;
+    tell(t, st, TRAIN_BEGIN);
     if (grads) {
         p.dout = dout;
         p.din = (void **)(uintptr_t)din;
@@ -177,6 +184,7 @@ static enum graft_status run_step(struct gr_trainer *t, const struct train_step 
     } else {
         s = st->kernel->forward(st->state, &p, err);
     }
+    tell(t, st, grads ? TRAIN_BACKWARD : TRAIN_FORWARD);
     if (s) {
         s = s == GRAFT_E_NOMEM ? s : GRAFT_E_COMPUTE;
         return gr_error_in(err, s, "'%s' (%s)%s", st->node, st->op, grads ? ", backward" : "");
@@ -206,20 +214,6 @@ enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *in
     return GRAFT_OK;
 }
 
-static void add(enum gr_dtype dtype, void *dst, const void *src, size_t n)
-{
-    float *y = dst;
-    const float *x = src;
-    if (dtype == GR_BF16) {
-        for (size_t i = 0; i < n; i++)
-            gr_store_f64(dtype, dst, i, gr_load_f64(dtype, dst, i) + gr_load_f64(dtype, src, i));
-        return;
-    }
-#pragma omp parallel for simd schedule(static) if (n >= 1 << 14)
-    for (size_t i = 0; i < n; i++)
-        y[i] += x[i];
-}
-
 enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits, float *grads,
                                       struct graft_error *err)
 {
@@ -236,12 +230,16 @@ enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits
         const struct train_back *b = &t->backs[i];
         void *dst = (void *)(uintptr_t)address(t, b->dst, dlogits, grads);
         const void *src = address(t, b->src, dlogits, grads);
-        if (b->kind == BACK_STEP)
+        if (b->kind == BACK_STEP) {
             s = run_step(t, &t->steps[b->step], true, dlogits, grads, err);
-        else if (b->kind == BACK_ADD)
-            add(b->dtype, dst, src, b->count);
+            continue;
+        }
+        tell(t, NULL, TRAIN_BEGIN);
+        if (b->kind == BACK_ADD)
+            gr_train_add(b->dtype, dst, src, b->count);
         else
             memcpy(dst, src, b->count);
+        tell(t, NULL, TRAIN_BACKWARD);
     }
     t->trained = false;
     return s;

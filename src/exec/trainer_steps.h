@@ -40,6 +40,9 @@ struct train_stats { /* of one batch-norm: mean, then var, in the flat block */
     size_t offset, count;
 };
 
+/* Told to whoever watches: a step (NULL: a sum or copy of gradients) begins, or has been done. */
+enum train_moment { TRAIN_BEGIN, TRAIN_FORWARD, TRAIN_BACKWARD };
+
 struct gr_trainer {
     struct gr_arena arena;
     struct gr_trainer_options options;
@@ -76,6 +79,8 @@ struct gr_trainer {
     const void **given; /* inputs of the last forward */
     uint64_t step;
     bool trained; /* the last forward was for training */
+    void (*watch)(void *user, const struct train_step *step, enum train_moment m); /* or NULL */
+    void *watch_user;
 };
 
 enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int output,

@@ -10,6 +10,8 @@ struct gr_meta_extra {
     const char *cut;       /* name of the value at which the source was cut */
     const char *precision; /* in which the network was computed: "fp32", "bf16" */
     const char *metrics_json;
+    const char *verdict; /* against the naive baselines: "helps", "no difference", "hurts" */
+    const char *arch;    /* "ResNet-18" */
     const char *source_name, *source_sha256, *source_licence;
     const char *author, *licence; /* of the new model */
     bool has_seed;

@@ -1,4 +1,5 @@
 /* What is in a model, told as plain data? */
+#include "base/file.h"
 #include "base/mem.h"
 #include "core/op.h"
 #include "job/job.h"
@@ -125,7 +126,8 @@ enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *
     char *sha = gr_arena_alloc(&model->arena, GR_SHA256_HEX);
     if (!sha)
         return gr_error_nomem(err);
-    enum graft_status s = gr_sha256_file(m->path, sha, err);
+    const bool on_disk = gr_is_file(m->path); /* not one made by name */
+    enum graft_status s = on_disk ? gr_sha256_file(m->path, sha, err) : GRAFT_OK;
     *info = (struct graft_model_info){
         .path = m->path,
         .format = m->format,
@@ -133,7 +135,7 @@ enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *
         .arch = m->arch,
         .pretrain = m->pretrain,
         .licence = m->licence,
-        .sha256 = sha,
+        .sha256 = on_disk ? sha : NULL,
         .opset = gr_graph_get_opset(g, ""),
         .n_nodes = (int)g->n_nodes,
         .n_labels = (int)m->n_labels,

@@ -15,10 +15,27 @@ enum graft_status gr_job_open_model(const char *path, const struct graft_load_op
                                     struct gr_model *m, struct graft_error *err);
 /* One line: "short side 256, centre crop 224x224, bilinear, RGB, ..." into text; returns text. */
 const char *gr_job_print_preprocess(const struct graft_preprocess *p, char *text, size_t size);
+/* What reading and fitting found worth saying, under the file's name. */
+void gr_job_tell_notes(const struct gr_model *m, const struct graft_events *ev);
 /* One complete type per graph input for that batch: the declared one, with the picture size of the
    preprocessing where height and width are free. Free with gr_free. */
 enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
                                      struct gr_type **types, struct graft_error *err);
+
+/* ---- scratch.c: networks with random weights ------------------------------------------------- */
+
+/* Replaces what the network has learned by random weights and says so under `topic`. */
+struct graft_events;
+enum graft_status gr_job_forget(struct gr_model *m, uint64_t seed, const char *topic,
+                                const struct graft_events *ev, struct graft_error *err);
+/* An architecture by name (zoo/), or that of a model file, with random weights. `m` zeroed. */
+enum graft_status gr_job_new_model(const char *arch, const struct graft_load_options *o,
+                                   uint64_t seed, const struct graft_events *ev, struct gr_model *m,
+                                   struct graft_error *err);
+/* Graph, preprocessing and names of `m` with random weights. */
+enum graft_status gr_job_forgotten_copy(const struct gr_model *m, uint64_t seed, const char *topic,
+                                        const struct graft_events *ev, struct gr_model *out,
+                                        struct graft_error *err);
 
 /* ---- inspect.c ------------------------------------------------------------------------------- */
 
@@ -65,6 +82,21 @@ enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_n
 enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
                                   struct graft_error *err);
 void gr_network_clear(struct gr_network *net);
+
+/* ---- input.c: other planes, another size ------------------------------------------------------
+ */
+
+/* Which dimension of an input of rank 4 has the planes: 1 or 3. */
+int gr_job_planes_axis(const struct gr_shape *x);
+/* Changes the graph where `o` asks for other planes or (with o->preprocess) for another size than
+   it has, adds notes, and leaves in m->pre what the new input wants. m->pre must be complete. */
+enum graft_status gr_job_fit_input(struct gr_model *m, const struct graft_load_options *o,
+                                   struct graft_error *err);
+/* Adds both sizes to an error that another size may be the reason of; returns s. */
+enum graft_status gr_job_size_error(const struct gr_model *m, enum graft_status s,
+                                    struct graft_error *err);
+/* Does the whole network take pictures of another size than the file's, where one was asked for? */
+enum graft_status gr_job_check_size(const struct gr_model *m, struct graft_error *err);
 
 /* ---- predictor.c ------------------------------------------------------------------------------
  */

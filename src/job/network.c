@@ -113,8 +113,9 @@ enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *
                            p->filter, p->channels, p->pad_value};
     gr_hasher_add(h, how, sizeof how);
     gr_hasher_add(h, &p->scale, sizeof p->scale);
-    gr_hasher_add(h, p->mean, sizeof p->mean);
-    gr_hasher_add(h, p->std, sizeof p->std);
+    const size_t planes = (size_t)gr_preprocess_channels(p);
+    gr_hasher_add(h, p->mean, planes * sizeof *p->mean);
+    gr_hasher_add(h, p->std, planes * sizeof *p->std);
     *key = gr_hasher_get(h);
     gr_hasher_free(h);
     return s;
@@ -183,7 +184,7 @@ static enum graft_status finish(const struct gr_model *m, enum graft_precision p
         s = check_vector(net, err);
     if (s) {
         gr_network_clear(net);
-        gr_error_in(err, s, "%s", m->path);
+        gr_error_in(err, gr_job_size_error(m, s, err), "%s", m->path);
     }
     return s;
 }

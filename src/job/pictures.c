@@ -379,6 +379,63 @@ enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network
     return s;
 }
 
+enum graft_status gr_pictures_read(struct gr_pictures *p, const struct graft_preprocess *pre,
+                                   const struct graft_data_options *o, const char *topic,
+                                   const struct graft_events *ev, struct graft_error *err)
+{
+    const size_t n = p->ds.n;
+    const char **paths = gr_alloc_array(n, sizeof *paths);
+    struct gr_loader *loader = NULL;
+    size_t done = 0;
+    p->ok = gr_alloc_array(n, sizeof *p->ok);
+    p->problem = gr_alloc_zero(n, sizeof *p->problem);
+    p->thumbs = gr_alloc_zero(n, GR_THUMB_SIZE);
+    p->hash = gr_alloc_zero(n, sizeof *p->hash);
+    enum graft_status s =
+        paths && p->ok && p->problem && p->thumbs && p->hash ? GRAFT_OK : gr_error_nomem(err);
+    for (size_t i = 0; !s && i < n; i++) {
+        paths[i] = p->ds.examples[i].path;
+        p->ok[i] = true;
+    }
+    const struct gr_loader_options lo = {
+        .paths = paths,
+        .n = n,
+        .preprocess = pre,
+        .batch = 16,
+        .workers = o->workers,
+        .limits = {o->max_pixels, GR_IMAGE_MAX_SIDE},
+        .events = ev,
+    };
+    if (!s)
+        s = gr_loader_open(&lo, &loader, err);
+    while (!s) {
+        const struct gr_batch *b;
+        s = gr_loader_next(loader, &b, err);
+        if (s || !b)
+            break;
+        for (size_t i = 0; !s && i < b->n; i++) {
+            const struct gr_item *item = &b->items[i];
+            if (item->have_content) {
+                p->hash[item->index] = item->content;
+                p->ds.examples[item->index].format = item->format;
+            }
+            memcpy(p->thumbs + item->index * GR_THUMB_SIZE, item->thumb, GR_THUMB_SIZE);
+            if (item->status)
+                s = mark_bad(p, item->index, item->message, err);
+            if (!s && item->status && o->stop_on_bad)
+                s = gr_error(err, GRAFT_E_FORMAT, "%s", p->problem[item->index]);
+        }
+        done += b->n;
+        gr_progress(ev, topic, (int64_t)done, (int64_t)n, "img");
+    }
+    if (!s && p->n_bad)
+        gr_warn(ev, topic, "%lld of %zu pictures cannot be read and are left out",
+                (long long)p->n_bad, n);
+    gr_loader_close(loader);
+    gr_free(paths);
+    return s;
+}
+
 void gr_pictures_clear(struct gr_pictures *p)
 {
     for (size_t i = 0; p->problem && i < p->ds.n; i++)

@@ -35,6 +35,11 @@ enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct gra
 enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network *net,
                                   const struct graft_data_options *o, const char *topic,
                                   const struct graft_events *ev, struct graft_error *err);
+/* The same without a network: hashes and thumbnails, which pictures can be read. `pre` decides how
+   they are decoded. */
+enum graft_status gr_pictures_read(struct gr_pictures *p, const struct graft_preprocess *pre,
+                                   const struct graft_data_options *o, const char *topic,
+                                   const struct graft_events *ev, struct graft_error *err);
 /* The labelled examples whose split is in the mask (1 << GR_SPLIT_TEST), without those known to be
    unreadable, as a data set of their own: nothing is known of them yet, paths and classes are
    borrowed from p. */

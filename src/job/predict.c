@@ -7,6 +7,7 @@
 struct prediction {
     const struct graft_predict_options *o;
     struct graft_data_options pictures;
+    const struct graft_events *ev;
     struct graft_events quiet; /* each picture gets its own line: no notes */
     struct gr_model model;
     struct gr_network net;
@@ -102,6 +103,8 @@ static enum graft_status run(struct prediction *t, struct graft_error *err)
         s = gr_network_scores(&t->model, batch, precision, &t->net, &t->softmax, err);
     if (!s)
         s = gr_job_labels(&t->model, t->net.width, &t->labels, &t->n_labels, err);
+    if (!s && (o->load.channels || o->load.preprocess))
+        gr_job_tell_notes(&t->model, t->ev);
     for (int i = 0; !s && i < o->n_paths;)
         s = predict_next(t, &i, err);
     return s;
@@ -111,7 +114,7 @@ enum graft_status graft_predict(const struct graft_predict_options *o, graft_pre
                                 void *user, int64_t *n_bad, const struct graft_events *ev,
                                 struct graft_error *err)
 {
-    struct prediction t = {.o = o, .fn = fn, .user = user};
+    struct prediction t = {.o = o, .ev = ev, .fn = fn, .user = user};
     if (ev)
         t.quiet = *ev;
     t.quiet.note = NULL;

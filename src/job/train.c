@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { METHOD_MAJORITY, METHOD_PIXELS, METHOD_HEAD, METHOD_TUNED, N_METHODS };
+enum { METHOD_MAJORITY, METHOD_PIXELS, METHOD_SCRATCH, METHOD_HEAD, METHOD_TUNED, N_METHODS };
 
 /* One set of examples, gathered into dense arrays. */
 struct subset {
@@ -40,9 +40,10 @@ struct training {
     struct gr_head head;
     struct gr_head_report fit;
     float *probs; /* (test.n, n_classes), of the chosen method */
-    size_t n_methods, chosen;
-    struct gr_tuned tuned;    /* with --unfreeze */
-    struct gr_network scores; /* the whole fine-tuned network */
+    bool has[N_METHODS];
+    size_t chosen;
+    struct gr_tuned tuned;    /* the whole network, when more of it than the head was trained */
+    struct gr_network scores; /* the same, ready to run */
     struct gr_metrics metrics[N_METHODS];
     struct gr_paired vs[N_METHODS];
     enum gr_verdict verdict;
@@ -85,7 +86,7 @@ static enum graft_status gather(const struct gr_pictures *p, unsigned splits, st
     for (size_t i = 0; i < p->ds.n; i++)
         n += p->ok[i] && p->ds.examples[i].label >= 0 && (splits >> p->ds.examples[i].split & 1);
     s->y = gr_alloc_array(n, sizeof *s->y);
-    s->x = gr_alloc_array(n, width * sizeof *s->x);
+    s->x = gr_alloc_array(n, width * sizeof *s->x); /* width 0: no features */
     s->thumbs = gr_alloc_array(n, GR_THUMB);
     s->paths = gr_alloc_array(n, sizeof *s->paths);
     if (!s->y || !s->x || !s->thumbs || !s->paths)
@@ -96,7 +97,8 @@ static enum graft_status gather(const struct gr_pictures *p, unsigned splits, st
             continue;
         s->y[s->n] = e->label;
         s->paths[s->n] = e->path;
-        memcpy(s->x + s->n * width, p->x + i * width, width * sizeof *s->x);
+        if (width)
+            memcpy(s->x + s->n * width, p->x + i * width, width * sizeof *s->x);
         memcpy(s->thumbs + s->n * GR_THUMB, p->thumbs + i * GR_THUMB, GR_THUMB);
         s->n++;
     }
@@ -113,28 +115,45 @@ static size_t count_split(const struct gr_pictures *p, enum gr_split split)
 
 /* ---- the steps ------------------------------------------------------------------------------- */
 
+/* A model that graft made says how it compared with the naive baselines of its own data; one that
+   was no better has nothing to hand on. */
+static enum graft_status check_source(const struct training *t, struct graft_error *err)
+{
+    const char *verdict = gr_model_get_prop(&t->model, "graft.verdict");
+    if (!verdict || !strcmp(verdict, "helps") || t->o->allow_weak_source)
+        return GRAFT_OK;
+    return gr_error(err, GRAFT_E_ARG,
+                    "%s: this model was not better than the naive baselines of the data that it "
+                    "was trained on, so it has nothing to transfer (--allow-weak-source takes it "
+                    "all the same)",
+                    t->o->from);
+}
+
 static enum graft_status open_source(struct training *t, struct graft_error *err)
 {
     const struct graft_train_options *o = t->o;
     char text[256];
-    enum graft_status s = gr_job_open_model(o->from, &o->load, &t->model, err);
-    if (!s)
+    enum graft_status s =
+        o->arch ? gr_job_new_model(o->arch, &o->load, o->pictures.seed, t->ev, &t->model, err)
+                : gr_job_open_model(o->from, &o->load, &t->model, err);
+    if (!s && o->from)
         s = gr_sha256_file(t->model.path, t->sha256, err);
+    if (!s && o->from)
+        s = check_source(t, err);
     if (!s)
         s = gr_network_features(&t->model, o->cut, o->pictures.batch, o->pictures.precision,
                                 &t->net, err);
     if (s)
         return s;
     const struct gr_model *m = &t->model;
-    const char *name = gr_path_base(o->from);
+    const char *name = gr_path_base(o->from ? o->from : o->arch);
     gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)", m->arch ? m->arch : "network",
             m->format, m->pretrain ? ", trained on " : "", m->pretrain ? m->pretrain : "",
             t->net.cut, (long long)t->net.width);
     gr_note(t->ev, "preprocessing", "%s; from %s%s",
             gr_job_print_preprocess(&m->pre, text, sizeof text), m->pre_source,
             m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
-    for (size_t i = 0; i < m->n_notes; i++)
-        gr_note(t->ev, name, "%s", m->notes[i]);
+    gr_job_tell_notes(m, t->ev);
     return GRAFT_OK;
 }
 
@@ -186,8 +205,13 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
 {
     const struct graft_train_options *o = t->o;
     const char *dot = o->out ? strrchr(o->out, '.') : NULL;
-    if (!o->data || !o->from || !o->out)
-        return gr_error(err, GRAFT_E_ARG, "data, from and out must be given");
+    if (!o->data || !o->out || (!o->from == !o->arch))
+        return gr_error(err, GRAFT_E_ARG, "data, out and either from or arch must be given");
+    if (o->arch && (o->scratch || o->finetune.lora || !o->finetune.unfreeze ||
+                    strcmp(o->finetune.unfreeze, "all")))
+        return gr_error(err, GRAFT_E_ARG,
+                        "a network with random weights is trained whole: unfreeze must be \"all\", "
+                        "scratch false, lora 0");
     if (!dot || strcmp(dot, ".onnx") != 0)
         return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
                         o->out);
@@ -230,126 +254,216 @@ static enum graft_status fit_head(struct training *t, struct graft_error *err)
     return s;
 }
 
-/* The transfer methods against the better of the two naive ones. */
+/* The better of the two naive ones. */
+static int naive(const struct training *t)
+{
+    const struct gr_metrics *m = t->metrics;
+    return m[METHOD_PIXELS].accuracy > m[METHOD_MAJORITY].accuracy ? METHOD_PIXELS
+                                                                   : METHOD_MAJORITY;
+}
+
+static void add_verdict(struct training *t, int baseline, const char *subject)
+{
+    const struct gr_metrics *m = t->metrics;
+    struct gr_paired p =
+        gr_compare(t->test.y, m[baseline].predicted, m[t->chosen].predicted, t->test.n);
+    char text[160];
+    size_t used = strlen(t->verdict_text);
+    gr_verdict(&p, subject, text, sizeof text);
+    snprintf(t->verdict_text + used, sizeof t->verdict_text - used, "; %s", text);
+}
+
+/* Every trained method against the naive ones; then what the chosen one adds to the others. */
 static void judge(struct training *t)
 {
     const struct gr_metrics *m = t->metrics;
-    int naive =
-        m[METHOD_PIXELS].accuracy > m[METHOD_MAJORITY].accuracy ? METHOD_PIXELS : METHOD_MAJORITY;
-    for (size_t i = METHOD_HEAD; i < t->n_methods; i++)
-        t->vs[i] = gr_compare(t->test.y, m[naive].predicted, m[i].predicted, t->test.n);
-    t->verdict = gr_verdict(&t->vs[t->chosen], "transfer", t->verdict_text, sizeof t->verdict_text);
-    if (t->n_methods > METHOD_TUNED) {
-        struct gr_paired p =
-            gr_compare(t->test.y, m[METHOD_HEAD].predicted, m[METHOD_TUNED].predicted, t->test.n);
-        char text[160];
-        size_t used = strlen(t->verdict_text);
-        gr_verdict(&p, "fine-tuning", text, sizeof text);
-        snprintf(t->verdict_text + used, sizeof t->verdict_text - used, "; %s", text);
-    }
+    for (size_t i = METHOD_SCRATCH; i < N_METHODS; i++)
+        if (t->has[i])
+            t->vs[i] = gr_compare(t->test.y, m[naive(t)].predicted, m[i].predicted, t->test.n);
+    t->verdict = gr_verdict(&t->vs[t->chosen], t->o->arch ? "training" : "transfer",
+                            t->verdict_text, sizeof t->verdict_text);
+    if (t->chosen == METHOD_TUNED && t->has[METHOD_HEAD])
+        add_verdict(t, METHOD_HEAD, "fine-tuning");
+    if (t->has[METHOD_SCRATCH])
+        add_verdict(t, METHOD_SCRATCH, "beginning from the source model, not from scratch,");
 }
 
-static enum graft_status measure(struct training *t, struct graft_error *err)
+static enum graft_status measure_naive(struct training *t, struct graft_error *err)
 {
     const struct subset *a = &t->train, *b = &t->test;
     const uint64_t seed = t->o->pictures.seed;
-    float *naive = gr_alloc_array(b->n, t->n_classes * sizeof *naive);
+    float *probs = gr_alloc_array(b->n, t->n_classes * sizeof *probs);
     t->probs = gr_alloc_array(b->n, t->n_classes * sizeof *t->probs);
-    if (!naive || !t->probs) {
-        gr_free(naive);
+    if (!probs || !t->probs) {
+        gr_free(probs);
         return gr_error_nomem(err);
     }
-    gr_baseline_majority(a->y, a->n, t->n_classes, b->n, naive);
-    enum graft_status s = gr_metrics_compute(naive, b->y, b->n, t->n_classes, seed,
+    gr_baseline_majority(a->y, a->n, t->n_classes, b->n, probs);
+    enum graft_status s = gr_metrics_compute(probs, b->y, b->n, t->n_classes, seed,
                                              &t->metrics[METHOD_MAJORITY], err);
     if (!s)
-        s = gr_baseline_pixels(a->thumbs, a->y, a->n, b->thumbs, b->n, t->n_classes, naive, NULL,
+        s = gr_baseline_pixels(a->thumbs, a->y, a->n, b->thumbs, b->n, t->n_classes, probs, NULL,
                                err);
     if (!s)
-        s = gr_metrics_compute(naive, b->y, b->n, t->n_classes, seed, &t->metrics[METHOD_PIXELS],
+        s = gr_metrics_compute(probs, b->y, b->n, t->n_classes, seed, &t->metrics[METHOD_PIXELS],
                                err);
+    t->has[METHOD_MAJORITY] = t->has[METHOD_PIXELS] = true;
+    gr_free(probs);
+    return s;
+}
+
+static enum graft_status measure_head(struct training *t, struct graft_error *err)
+{
+    const struct subset *b = &t->test;
+    enum graft_status s = gr_head_probs(&t->head, b->x, b->n, t->probs, err);
     if (!s)
-        s = gr_head_probs(&t->head, b->x, b->n, t->probs, err);
-    if (!s)
-        s = gr_metrics_compute(t->probs, b->y, b->n, t->n_classes, seed, &t->metrics[METHOD_HEAD],
-                               err);
-    gr_free(naive);
-    if (s)
-        return s;
-    t->n_methods = METHOD_HEAD + 1;
+        s = gr_metrics_compute(t->probs, b->y, b->n, t->n_classes, t->o->pictures.seed,
+                               &t->metrics[METHOD_HEAD], err);
+    t->has[METHOD_HEAD] = true;
     t->chosen = METHOD_HEAD;
-    judge(t);
-    return GRAFT_OK;
+    return s;
 }
 
 /* ---- the second phase ------------------------------------------------------------------------ */
 
-/* The test pictures through the whole fine-tuned network, from the files on. */
-static enum graft_status measure_tuned(struct training *t, struct graft_error *err)
+/* The test pictures through a whole trained network, from the files on. */
+static enum graft_status measure_whole(struct training *t, struct gr_graph *graph,
+                                       enum graft_precision precision, int method,
+                                       struct gr_network *scores, struct graft_error *err)
 {
-    const enum graft_precision precision = gr_network_precision(&t->net);
-    const struct gr_model m = {.graph = t->tuned.graph, .path = t->model.path, .pre = t->model.pre};
+    const struct gr_model m = {.graph = graph, .path = t->model.path, .pre = t->model.pre};
     struct graft_data_options o = t->o->pictures;
     struct gr_pictures test = {0};
     bool softmax;
     o.cache = ""; /* weights that nobody else has */
-    enum graft_status s = gr_network_scores(&m, t->net.batch, precision, &t->scores, &softmax, err);
+    o.precision = precision;
+    enum graft_status s = gr_network_scores(&m, t->net.batch, precision, scores, &softmax, err);
     if (!s)
         s = gr_pictures_subset(&t->pics, 1u << GR_SPLIT_TEST, &test, err);
     if (!s)
-        s = gr_pictures_run(&test, &t->scores, &o, "test, fine-tuned", t->ev, err);
+        s = gr_network_settle(scores, &m, &test, &o, t->ev, err);
+    if (!s)
+        s = gr_pictures_run(&test, scores, &o, method == METHOD_TUNED ? "test" : "test, scratch",
+                            t->ev, err);
     if (!s && test.n_bad)
         s = gr_error(err, GRAFT_E_IO, "%lld test pictures could be read before, now not",
                      (long long)test.n_bad);
     if (!s)
         s = gr_metrics_compute(test.x, t->test.y, t->test.n, t->n_classes, t->o->pictures.seed,
-                               &t->metrics[METHOD_TUNED], err);
-    if (!s) {
-        t->n_methods = METHOD_TUNED + 1;
+                               &t->metrics[method], err);
+    if (!s)
+        t->has[method] = true;
+    if (!s && method == METHOD_TUNED) {
         t->chosen = METHOD_TUNED;
         memcpy(t->probs, test.x, t->test.n * t->n_classes * sizeof *t->probs);
-        judge(t);
     }
     gr_pictures_clear(&test);
     return s;
 }
 
+static enum gr_precision training_precision(const struct training *t)
+{
+    return t->o->pictures.precision == GRAFT_PRECISION_BF16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
+}
+
 static enum graft_status fine_tune(struct training *t, struct graft_error *err)
 {
+    struct gr_head_options head = t->how;
     if (!t->o->finetune.unfreeze)
         return GRAFT_OK;
-    struct gr_head_options head = t->how;
     if (head.method == GR_METHOD_LOGISTIC)
         head.lambda = t->fit.lambda; /* as the cross-validation chose */
     const struct gr_tune_task task = {
         .o = t->o,
+        .how = &t->o->finetune,
+        .topic = t->o->arch ? "train" : "fine-tune",
         .ev = t->ev,
         .model = &t->model,
         .net = &t->net,
         .pics = &t->pics,
-        .head = &head,
+        .head = t->o->arch ? NULL : &head,
+        .precision = training_precision(t),
         .dir = t->run_dir,
     };
-    enum graft_status s = gr_tune(&task, &t->tuned, err);
+    enum graft_status s = strcmp(task.how->unfreeze, "auto") ? gr_tune(&task, &t->tuned, err)
+                                                             : gr_tune_depth(&task, &t->tuned, err);
     if (s)
         return s;
     const struct gr_finetune_report *r = &t->tuned.report;
-    if (!r->best_epoch) {
-        gr_note(t->ev, "fine-tune",
+    if (!r->best_epoch && t->o->arch)
+        gr_warn(t->ev, task.topic, "no epoch was better on validation than the random weights");
+    if (!r->best_epoch && !t->o->arch) {
+        gr_note(t->ev, task.topic,
                 "no epoch beat the head alone on validation (loss %.4f): the head alone is kept",
                 r->start_loss);
         return GRAFT_OK;
     }
     gr_note(
-        t->ev, "fine-tune", "best after epoch %lld of %lld: validation loss %.4f, was %.4f; %.1f s",
+        t->ev, task.topic, "best after epoch %lld of %lld: validation loss %.4f, was %.4f; %.1f s",
         (long long)r->best_epoch, (long long)r->n_epochs, r->best_loss, r->start_loss, r->seconds);
-    return measure_tuned(t, err);
+    return measure_whole(t, t->tuned.graph,
+                         t->o->arch ? t->o->pictures.precision : gr_network_precision(&t->net),
+                         METHOD_TUNED, &t->scores, err);
+}
+
+/* The same architecture with random weights, trained whole for as many epochs: what the source
+   model's knowledge is compared with. */
+static enum graft_status try_scratch(struct training *t, struct graft_error *err)
+{
+    struct graft_finetune_options how = t->o->finetune;
+    struct gr_model model = {0};
+    struct gr_network net = {0}, scores = {0};
+    struct gr_tuned tuned = {0};
+    char *dir = NULL;
+    enum graft_status s = GRAFT_OK;
+    if (!t->o->scratch)
+        return GRAFT_OK;
+    how.unfreeze = "all";
+    how.bn = "train";
+    how.layer_decay = 1;
+    how.pull = 0;
+    how.lora = 0;
+    dir = gr_path_join(t->run_dir, "scratch");
+    if (!dir)
+        return gr_error_nomem(err);
+    s = gr_job_forgotten_copy(&t->model, t->o->pictures.seed, "scratch", t->ev, &model, err);
+    if (!s)
+        s = gr_network_features(&model, t->o->cut, t->o->pictures.batch, GRAFT_PRECISION_FP32, &net,
+                                err);
+    const struct gr_tune_task task = {
+        .o = t->o,
+        .how = &how,
+        .topic = "scratch",
+        .ev = t->ev,
+        .model = &model,
+        .net = &net,
+        .pics = &t->pics,
+        .precision = training_precision(t),
+        .dir = dir,
+    };
+    if (!s)
+        s = gr_tune(&task, &tuned, err);
+    if (!s)
+        s = measure_whole(t, tuned.graph, GRAFT_PRECISION_FP32, METHOD_SCRATCH, &scores, err);
+    gr_tuned_clear(&tuned);
+    gr_network_clear(&scores);
+    gr_network_clear(&net);
+    gr_model_clear(&model);
+    gr_free(dir);
+    return s;
+}
+
+/* In which what is written was measured. */
+static enum graft_precision written_precision(const struct training *t)
+{
+    return gr_network_precision(t->chosen == METHOD_TUNED ? &t->scores : &t->net);
 }
 
 /* The source model's graph with the new head, labels and preprocessing. */
 static enum graft_status make_model(const struct training *t, struct gr_model *out,
                                     struct graft_error *err)
 {
+    static const char *const verdicts[] = {"no difference", "helps", "hurts"};
     const struct gr_model *src = &t->model;
     char metrics[256];
     const struct gr_metrics *m = &t->metrics[t->chosen];
@@ -371,10 +485,12 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     out->has_pre = true; /* a guess no longer: the head was learned with it */
     const struct gr_meta_extra extra = {
         .cut = t->net.cut,
-        .precision = gr_network_precision(&t->net) == GRAFT_PRECISION_BF16 ? "bf16" : "fp32",
+        .precision = written_precision(t) == GRAFT_PRECISION_BF16 ? "bf16" : "fp32",
         .metrics_json = metrics,
-        .source_name = gr_path_base(t->o->from),
-        .source_sha256 = t->sha256,
+        .verdict = verdicts[t->verdict],
+        .arch = src->arch,
+        .source_name = t->o->from ? gr_path_base(t->o->from) : NULL,
+        .source_sha256 = t->o->from ? t->sha256 : NULL,
         .source_licence = src->licence,
         .has_seed = true,
         .seed = t->o->pictures.seed,
@@ -388,7 +504,7 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
 static enum graft_status write_model(struct training *t, struct graft_error *err)
 {
     struct gr_model out = {0};
-    const enum graft_precision precision = gr_network_precision(&t->net);
+    const enum graft_precision precision = written_precision(t);
     char *path = gr_sprintf("%s.unchecked", t->o->out);
     enum graft_status s = path ? make_model(t, &out, err) : gr_error_nomem(err);
     if (!s)
@@ -412,11 +528,18 @@ static enum graft_status write_model(struct training *t, struct graft_error *err
 static void fill_report(const struct training *t, struct gr_report_method *methods,
                         const char *preprocess, struct gr_report *r)
 {
-    static const char *const names[N_METHODS] = {"majority class", "nearest pixels (k-NN)",
-                                                 "transfer (head only)", "transfer (fine-tuned)"};
-    for (size_t i = 0; i < t->n_methods; i++)
-        methods[i] =
-            (struct gr_report_method){names[i], &t->metrics[i], i >= METHOD_HEAD, t->vs[i]};
+    const char *const names[N_METHODS] = {"majority class", "nearest pixels (k-NN)", "from scratch",
+                                          "transfer (head only)",
+                                          t->o->arch ? "trained network" : "transfer (fine-tuned)"};
+    size_t n = 0, chosen = 0;
+    for (size_t i = 0; i < N_METHODS; i++) {
+        if (!t->has[i])
+            continue;
+        if (i == t->chosen)
+            chosen = n;
+        methods[n++] =
+            (struct gr_report_method){names[i], &t->metrics[i], i >= METHOD_SCRATCH, t->vs[i]};
+    }
     *r = (struct gr_report){
         .data_name = t->o->data,
         .class_names = (const char *const *)t->pics.ds.classes,
@@ -426,17 +549,17 @@ static void fill_report(const struct training *t, struct gr_report_method *metho
         .n_test = t->test.n,
         .n_unreadable = (size_t)t->pics.n_bad + t->pics.ds.n_bad,
         .evaluated_on = "test",
-        .source_name = gr_path_base(t->o->from),
-        .source_sha256 = t->sha256,
+        .source_name = t->o->from ? gr_path_base(t->o->from) : NULL,
+        .source_sha256 = t->o->from ? t->sha256 : NULL,
         .source_licence = t->model.licence,
         .source_arch = t->model.arch,
         .cut = t->net.cut,
         .preprocess = preprocess,
-        .head = &t->fit,
+        .head = t->o->arch ? NULL : &t->fit,
         .seed = t->o->pictures.seed,
         .methods = methods,
-        .n_methods = t->n_methods,
-        .chosen = t->chosen,
+        .n_methods = n,
+        .chosen = chosen,
         .verdict = t->verdict,
         .verdict_text = t->verdict_text,
         .paths = t->test.paths,
@@ -455,8 +578,8 @@ static enum graft_status write_run(struct training *t, struct gr_report *r, stru
     if (!s)
         s = gr_findings_write(&t->findings, t->run_dir, err);
     if (!s)
-        s = gr_lineage_write(t->run_dir, o->command, &o->pictures, o->from, t->sha256, &t->net,
-                             &t->pics, err);
+        s = gr_lineage_write(t->run_dir, o->command, &o->pictures, o->from,
+                             o->from ? t->sha256 : NULL, &t->net, &t->pics, err);
     return s;
 }
 
@@ -470,20 +593,28 @@ static enum graft_status run(struct training *t, struct graft_result **result,
     enum graft_status s = open_source(t, err);
     if (!s)
         s = gr_pictures_open(o->data, &o->pictures, t->ev, &t->pics, err);
-    if (!s)
+    if (!s && o->arch)
+        s = gr_pictures_read(&t->pics, &t->model.pre, &o->pictures, "pictures", t->ev, err);
+    if (!s && !o->arch)
         s = gr_network_settle(&t->net, &t->model, &t->pics, &o->pictures, t->ev, err);
-    if (!s)
+    if (!s && !o->arch)
         s = gr_pictures_run(&t->pics, &t->net, &o->pictures, "features", t->ev, err);
     if (!s)
         s = check_data(t, err);
     if (!s)
         s = gather_sets(t, err);
     if (!s)
+        s = measure_naive(t, err);
+    if (!s && !o->arch)
         s = fit_head(t, err);
-    if (!s)
-        s = measure(t, err);
+    if (!s && !o->arch)
+        s = measure_head(t, err);
     if (!s)
         s = fine_tune(t, err);
+    if (!s)
+        s = try_scratch(t, err);
+    if (!s)
+        judge(t);
     if (!s && gr_cancelled(t->ev, err))
         s = GRAFT_E_CANCELLED;
     if (!s)

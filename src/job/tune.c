@@ -6,7 +6,9 @@
 #include "base/rng.h"
 #include "data/augment.h"
 #include "data/loader.h"
+#include "eval/report.h"
 #include "train/attach.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,6 +35,7 @@ struct tuning {
     const struct gr_tune_task *task;
     struct gr_graph *whole;
     struct gr_moving moving;
+    struct gr_lora lora; /* n == 0: the weights themselves move */
     struct gr_network below;
     struct part train, val;
     int64_t batch; /* no larger than there are training pictures */
@@ -58,6 +61,7 @@ static void tuning_clear(struct tuning *t)
     part_clear(&t->val);
     gr_network_clear(&t->below);
     gr_moving_clear(&t->moving);
+    gr_lora_clear(&t->lora);
     gr_graph_free(t->whole);
     gr_free(t->class_weights);
     gr_buf_clear(&t->history);
@@ -66,6 +70,7 @@ static void tuning_clear(struct tuning *t)
 void gr_tuned_clear(struct gr_tuned *t)
 {
     gr_graph_free(t->graph);
+    gr_free(t->val_losses);
     memset(t, 0, sizeof *t);
 }
 
@@ -86,6 +91,10 @@ static const char *const bn_modes[] = {"frozen", "adapt", "train", NULL};
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err)
 {
     enum gr_augment_preset preset;
+    if (o->lora < 0 || (o->lora && !o->unfreeze))
+        return gr_error(err, GRAFT_E_ARG, "adapters of rank %d on %s layers; %s", o->lora,
+                        o->unfreeze ? o->unfreeze : "no",
+                        o->unfreeze ? "expected at least 1" : "--lora needs --unfreeze");
     if (!o->unfreeze)
         return GRAFT_OK;
     if (find_word(o->optimizer, optimizers) < 0)
@@ -98,6 +107,13 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
     if (find_word(o->bn, bn_modes) < 0)
         return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
                         o->bn);
+    if (o->lora && strcmp(o->bn, "frozen") != 0)
+        return gr_error(err, GRAFT_E_ARG,
+                        "batch-norm is '%s', expected frozen: with adapters nothing else moves",
+                        o->bn);
+    if (!(o->lora_alpha >= 0) || o->lora_alpha > 1e9)
+        return gr_error(err, GRAFT_E_ARG, "alpha of the adapters is %g, expected 0 to 1e9",
+                        o->lora_alpha);
     if (o->epochs < 1 || o->batch < 1 || !(o->lr > 0))
         return gr_error(err, GRAFT_E_ARG, "%d epochs of batches of %d at rate %g", o->epochs,
                         o->batch, o->lr);
@@ -114,7 +130,7 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
 {
     static const enum gr_schedule_kind kinds[] = {GR_SCHEDULE_ONE_CYCLE, GR_SCHEDULE_COSINE,
                                                   GR_SCHEDULE_STEP, GR_SCHEDULE_CONSTANT};
-    const struct graft_finetune_options *o = &t->task->o->finetune;
+    const struct graft_finetune_options *o = t->task->how;
     struct gr_finetune_options f;
     gr_finetune_options_init(&f);
     gr_optim_options_init(&f.optim,
@@ -129,6 +145,8 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     f.layer_decay = o->layer_decay;
     f.lowest = 1;
     f.clip = o->clip;
+    f.gradual = o->gradual;
+    f.n_soup = o->soup;
     f.loss.smoothing = o->label_smoothing;
     f.loss.focal = o->focal;
     f.loss.class_weights = t->class_weights;
@@ -136,6 +154,7 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     f.mix.cutmix = o->cutmix;
     f.ema = o->ema;
     f.patience = o->patience;
+    f.best_by_accuracy = !t->task->head; /* from nothing, loss and accuracy part late */
     f.seed = t->task->o->pictures.seed;
     f.checkpoint = checkpoint;
     f.resume = o->resume;
@@ -210,10 +229,11 @@ static enum graft_status fill_pictures(void *user, int64_t epoch, const int64_t 
 
 /* ---- the two parts --------------------------------------------------------------------------- */
 
-/* Without a val part every tenth training example of each class, by the seed, becomes one. */
+/* Without a val part the fraction --val of each class, by the seed, becomes one. */
 static enum graft_status split_off_val(struct tuning *t, struct graft_error *err)
 {
     struct gr_dataset *a = &t->train.pics.ds, *b = &t->val.pics.ds;
+    const double part = t->task->o->pictures.val;
     int64_t *order = gr_alloc_array(a->n, sizeof *order);
     bool *take = gr_alloc_zero(a->n, sizeof *take);
     if (!order || !take) {
@@ -227,7 +247,7 @@ static enum graft_status split_off_val(struct tuning *t, struct graft_error *err
             if ((size_t)a->examples[i].label == c)
                 order[n++] = (int64_t)i;
         gr_rng_shuffle(t->task->o->pictures.seed, 0x76616c + c, order, n);
-        size_t wanted = n < 3 ? 0 : (n + 9) / 10;
+        size_t wanted = n < 3 ? 0 : (size_t)ceil(part * (double)n);
         for (size_t i = 0; i < wanted; i++)
             take[order[i]] = true;
     }
@@ -274,7 +294,7 @@ static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
         p->last_planes = gr_preprocess_channels(p->pre);
     p->data = &o->pictures;
     p->ev = t->task->ev;
-    enum graft_status s = gr_augment_find(o->finetune.augment, &preset, err);
+    enum graft_status s = gr_augment_find(t->task->how->augment, &preset, err);
     gr_augment_init(&p->augment, preset);
     p->augmented = train && preset != GR_AUGMENT_NONE;
     p->source.begin = begin_pictures;
@@ -288,7 +308,7 @@ static enum graft_status open_parts(struct tuning *t, struct graft_error *err)
     enum graft_status s = gr_pictures_subset(all, 1u << GR_SPLIT_TRAIN, &t->train.pics, err);
     if (!s)
         s = gr_pictures_subset(all, 1u << GR_SPLIT_VAL, &t->val.pics, err);
-    if (!s && !t->val.pics.ds.n)
+    if (!s && !t->val.pics.ds.n && t->task->o->pictures.val > 0)
         s = split_off_val(t, err);
     if (!s)
         s = list_part(&t->train, err);
@@ -297,13 +317,32 @@ static enum graft_status open_parts(struct tuning *t, struct graft_error *err)
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
-/* A head fitted on the training part alone, so that validation says the truth from the start. */
-static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
+/* As PyTorch's Linear begins. */
+static enum graft_status random_head(const struct tuning *t, struct gr_head *head,
+                                     struct graft_error *err)
+{
+    const size_t width = (size_t)t->task->net->width, n_classes = t->train.pics.ds.n_classes;
+    const uint64_t seed = t->task->o->pictures.seed;
+    const double bound = 1 / sqrt((double)width);
+    *head = (struct gr_head){.kind = GR_HEAD_LINEAR, .n_features = width, .n_classes = n_classes};
+    head->w = gr_alloc_array(n_classes, width * sizeof *head->w);
+    head->b = gr_alloc_array(n_classes, sizeof *head->b);
+    if (!head->w || !head->b)
+        return gr_error_nomem(err);
+    for (size_t i = 0; i < n_classes * width; i++)
+        head->w[i] = (float)(bound * (2 * gr_rng_uniform(seed, 0x68656164, i) - 1));
+    for (size_t i = 0; i < n_classes; i++)
+        head->b[i] = (float)(bound * (2 * gr_rng_uniform(seed, 0x62696173, i) - 1));
+    return GRAFT_OK;
+}
+
+/* Fitted on the training part alone, so that validation says the truth from the start. */
+static enum graft_status fitted_head(const struct tuning *t, struct gr_head *head,
+                                     struct graft_error *err)
 {
     const struct gr_pictures *all = t->task->pics;
     const struct gr_dataset *ds = &t->train.pics.ds;
     const size_t width = (size_t)t->task->net->width;
-    struct gr_head head = {0};
     float *x = gr_alloc_array(ds->n, width * sizeof *x);
     enum graft_status s = x ? GRAFT_OK : gr_error_nomem(err);
     for (size_t i = 0, k = 0; !s && i < ds->n; i++) { /* both lists are in the same order */
@@ -313,26 +352,34 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
     }
     if (!s)
         s = gr_head_fit(t->task->head, x, t->train.labels, ds->n, width, ds->n_classes,
-                        t->class_weights, t->task->ev, &head, NULL, err);
-    if (!s && head.kind == GR_HEAD_KNN)
+                        t->class_weights, t->task->ev, head, NULL, err);
+    if (!s && head->kind == GR_HEAD_KNN)
         s = gr_error(err, GRAFT_E_ARG, "a k-NN head cannot be fine-tuned; use logistic or mlp:H");
+    gr_free(x);
+    return s;
+}
+
+static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
+{
+    struct gr_head head = {0};
+    enum graft_status s = t->task->head ? fitted_head(t, &head, err) : random_head(t, &head, err);
     if (!s)
         s = gr_graph_copy(t->task->net->graph, &t->whole, err);
     if (!s)
         s = gr_head_attach(t->whole, t->whole->outputs[0], &head, err);
     gr_head_free(&head);
-    gr_free(x);
     return s;
 }
 
 static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
 {
-    const struct graft_finetune_options *o = &t->task->o->finetune;
+    const struct graft_finetune_options *o = t->task->how;
     struct gr_trainer_options to;
     struct gr_shape shape = t->moving.border_shape;
     gr_trainer_options_init(&to);
     t->batch = o->batch < (int64_t)t->train.pics.ds.n ? o->batch : (int64_t)t->train.pics.ds.n;
     to.batch = t->batch;
+    to.precision = t->task->precision;
     to.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
     to.seed = t->task->o->pictures.seed;
     shape.dim[0] = to.batch;
@@ -369,15 +416,61 @@ static struct gr_hash task_key(const struct tuning *t)
         return parts[0];
     }
     gr_hasher_add(h, parts, sizeof parts[0]);
-    gr_hasher_add_str(h, t->task->o->finetune.unfreeze);
-    gr_hasher_add_str(h, t->task->o->finetune.bn);
-    gr_hasher_add_str(h, t->task->o->finetune.augment);
-    gr_hasher_add_i64(h, t->task->o->finetune.batch);
+    gr_hasher_add_str(h, t->task->how->unfreeze);
+    gr_hasher_add_str(h, t->task->how->bn);
+    gr_hasher_add_str(h, t->task->how->augment);
+    gr_hasher_add_i64(h, t->task->how->batch);
+    gr_hasher_add_i64(h, t->lora.rank);
+    gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
         gr_hasher_add_str(h, t->train.paths[i]);
     parts[1] = gr_hasher_get(h);
     gr_hasher_free(h);
     return parts[1];
+}
+
+/* The largest rate by Smith's range test; its curve goes into lr_finder.csv. */
+static enum graft_status find_rate(struct tuning *t, const struct gr_finetune_task *task,
+                                   struct gr_finetune_options *o, struct graft_error *err)
+{
+    struct gr_lr_finder curve;
+    struct gr_buf b;
+    double lr = 0;
+    enum graft_status s = gr_finetune_find_lr(task, o, &curve, &lr, err);
+    char *path = gr_path_join(t->task->dir, "lr_finder.csv");
+    if (!s && !path)
+        s = gr_error_nomem(err);
+    if (s) {
+        gr_free(path);
+        return s;
+    }
+    gr_buf_init(&b, 0);
+    gr_buf_puts(&b, "lr,loss\n");
+    for (int i = 0; i < curve.n; i++)
+        gr_buf_printf(&b, "%.6g,%.6g\n", gr_lr_finder_rate(i), curve.loss[i]);
+    s = gr_report_flush(&b, path, err);
+    gr_buf_clear(&b);
+    if (!s && lr > 0) {
+        gr_note(t->task->ev, t->task->topic, "learning rate %.2g, found in %d steps (curve in %s)",
+                lr, curve.n, path);
+        o->lr = lr;
+    } else if (!s) {
+        gr_warn(t->task->ev, t->task->topic,
+                "the learning-rate finder saw no fall of the loss in %d steps; --lr %g is used "
+                "(curve in %s)",
+                curve.n, o->lr, path);
+    }
+    gr_free(path);
+    return s;
+}
+
+static enum graft_status validation_losses(const struct gr_finetune_task *task,
+                                           struct gr_tuned *out, struct graft_error *err)
+{
+    if (!task->val)
+        return GRAFT_OK;
+    out->val_losses = gr_alloc_array(task->val->n, sizeof *out->val_losses);
+    return out->val_losses ? gr_finetune_losses(task, out->val_losses, err) : gr_error_nomem(err);
 }
 
 static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
@@ -386,7 +479,7 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
     char *history = gr_path_join(t->task->dir, "history.jsonl");
     enum graft_status s = checkpoint && history ? gr_mkdir(t->task->dir, err) : gr_error_nomem(err);
     if (!s) {
-        const struct gr_finetune_options o = loop_options(t, checkpoint);
+        struct gr_finetune_options o = loop_options(t, checkpoint);
         struct gr_shape shape = t->moving.border_shape;
         shape.dim[0] = t->batch;
         const struct gr_finetune_task task = {
@@ -398,16 +491,22 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .val = t->val.pics.ds.n ? &t->val.source : NULL,
             .depth = t->moving.depth,
             .fresh = t->moving.fresh,
+            .topic = t->task->topic,
             .key = task_key(t),
             .events = t->task->ev,
             .on_epoch = on_epoch,
             .user = t,
         };
-        s = gr_finetune(&task, &o, &out->report, err);
+        if (t->task->how->find_lr)
+            s = find_rate(t, &task, &o, err);
+        if (!s)
+            s = gr_finetune(&task, &o, &out->report, err);
+        if (!s && t->task->want_losses)
+            s = validation_losses(&task, out, err);
     }
     if (!s)
         s = gr_file_write(history, t->history.data, t->history.size, err);
-    if (!s)
+    if (!s && !t->task->keep_checkpoint)
         remove(checkpoint); /* the work is done; nothing is left to go on from */
     gr_free(checkpoint);
     gr_free(history);
@@ -429,10 +528,13 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = attach_head(t, err);
     if (!s)
-        s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, o->finetune.unfreeze,
-                             (enum gr_bn_mode)find_word(o->finetune.bn, bn_modes), &t->moving, err);
+        s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, t->task->how->unfreeze,
+                             (enum gr_bn_mode)find_word(t->task->how->bn, bn_modes), &t->moving,
+                             err);
+    if (!s && t->task->how->lora)
+        s = gr_moving_adapt(&t->moving, t->whole, t->task->how, o->pictures.seed, &t->lora, err);
     if (!s)
-        gr_note(t->task->ev, "fine-tune", "%s", t->moving.text);
+        gr_note(t->task->ev, t->task->topic, "%s", t->moving.text);
     if (!s && !t->moving.from_pictures)
         s = gr_network_below(t->task->model, t->whole, t->moving.border, t->task->net->batch,
                              gr_network_precision(t->task->net), &t->below, err);
@@ -443,15 +545,21 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = make_trainer(t, err);
     if (!s)
-        gr_note(t->task->ev, "fine-tune",
+        gr_note(t->task->ev, t->task->topic,
                 "%zu training and %zu validation pictures, %.0f MB of work "
                 "memory",
                 t->train.pics.ds.n, t->val.pics.ds.n,
                 (double)gr_trainer_get_work_size(t->trainer) * 1e-6);
     if (!s)
         s = fit(t, out, err);
-    if (!s)
+    if (!s && t->lora.n)
+        s = gr_moving_merge(&t->moving, &t->lora, t->trainer, &t->train.source, t->batch,
+                            t->train.pics.ds.n_classes, t->whole, t->task->ev, err);
+    else if (!s)
         s = gr_trainer_store(t->trainer, t->whole, err);
+    if (!s && t->lora.n)
+        s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, o->from,
+                          out->report.best_epoch > 0, err);
     return s;
 }
 
@@ -468,6 +576,8 @@ enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
         snprintf(out->text, sizeof out->text, "%s", t.moving.text);
         out->graph = t.whole;
         t.whole = NULL;
+    } else {
+        gr_tuned_clear(out);
     }
     tuning_clear(&t);
     return s;

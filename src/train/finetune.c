@@ -26,6 +26,11 @@ void gr_finetune_options_init(struct gr_finetune_options *o)
     o->optim.momentum = 0.95; /* with momentum_low as in fastai */
 }
 
+static const char *topic_of(const struct gr_fit *f)
+{
+    return f->t->topic ? f->t->topic : "fine-tune";
+}
+
 /* ---- setting up ---- */
 
 static enum graft_status check_source(const struct gr_batch_source *s, const char *what,
@@ -86,8 +91,11 @@ static enum graft_status make_groups(struct gr_fit *f, struct graft_error *err)
     const size_t n = gr_trainer_n_params(t->trainer);
     int deepest = 0;
     struct gr_optim_group *groups = gr_alloc_zero(n, sizeof *groups);
-    if (!groups)
+    f->rate = gr_alloc_array(n, sizeof *f->rate);
+    if (!groups || !f->rate) {
+        gr_free(groups);
         return gr_error_nomem(err);
+    }
     for (size_t i = 0; i < n && t->depth; i++)
         deepest = t->depth[i] > deepest ? t->depth[i] : deepest;
     for (size_t i = 0; i < n; i++) {
@@ -101,6 +109,8 @@ static enum graft_status make_groups(struct gr_fit *f, struct graft_error *err)
             .weight_decay = p->shape.rank > 1 ? o->weight_decay : 0,
             .pull = t->fresh && t->fresh[i] ? 0 : o->pull};
     }
+    for (size_t i = 0; i < n; i++)
+        f->rate[i] = groups[i].lr_scale;
     enum graft_status s = gr_optim_init(&f->optim, &o->optim, f->n, groups, n, f->source, err);
     gr_free(groups);
     return s;
@@ -126,6 +136,7 @@ static void fit_clear(struct gr_fit *f)
     gr_free(f->rows);
     gr_free(f->kept);
     gr_free(f->kept_info);
+    gr_free(f->rate);
 }
 
 static float *copy_of(const float *p, size_t n)
@@ -235,12 +246,25 @@ static enum graft_status end_epoch(struct gr_fit *f, int64_t epoch, struct graft
         snprintf(val, sizeof val, "  val loss %.4f  val accuracy %.4f", row->val_loss,
                  row->val_accuracy);
     if (st->epoch > 0)
-        gr_note(f->t->events, "fine-tune", "epoch %lld/%lld  loss %.4f%s  %.1f s",
+        gr_note(f->t->events, topic_of(f), "epoch %lld/%lld  loss %.4f%s  %.1f s",
                 (long long)st->epoch, (long long)f->o->epochs, row->train_loss, val, row->seconds);
     if (f->t->on_epoch)
         f->t->on_epoch(f->t->user, row);
     st->finished = st->epoch == f->o->epochs || (f->o->patience && st->stale >= f->o->patience);
     return GRAFT_OK;
+}
+
+/* What still waits for its epoch has rate 0. */
+static void unfreeze_gradually(struct gr_fit *f)
+{
+    const int *depth = f->t->depth;
+    int deepest = 0;
+    if (!f->o->gradual || !depth)
+        return;
+    for (size_t i = 0; i < f->optim.n_groups; i++)
+        deepest = depth[i] > deepest ? depth[i] : deepest;
+    for (size_t i = 0; i < f->optim.n_groups; i++)
+        f->optim.groups[i].lr_scale = deepest - depth[i] <= f->s.epoch ? f->rate[i] : 0;
 }
 
 /* The steps that are left of epoch s.epoch. */
@@ -252,6 +276,7 @@ static enum graft_status run_steps(struct gr_fit *f, struct graft_error *err)
     double loss;
     enum graft_status s = GRAFT_OK;
     gr_fit_order(f, st->epoch);
+    unfreeze_gradually(f);
     if (train->begin && left)
         s = train->begin(train->user, st->epoch, f->order + (size_t)st->batch * f->batch, left,
                          err);
@@ -263,7 +288,7 @@ static enum graft_status run_steps(struct gr_fit *f, struct graft_error *err)
         s = gr_fit_step(f, gr_schedule_lr(&f->schedule, st->step), &loss, err);
         if (s)
             break;
-        gr_progress(f->t->events, "fine-tune", st->step, f->o->epochs * f->epoch_steps, "step");
+        gr_progress(f->t->events, topic_of(f), st->step, f->o->epochs * f->epoch_steps, "step");
         if (f->o->checkpoint_every && st->step % f->o->checkpoint_every == 0)
             s = gr_fit_save(f, err);
     }
@@ -294,7 +319,7 @@ static enum graft_status start_or_resume(struct gr_fit *f, struct graft_error *e
     enum graft_status s = gr_fit_load(f, err);
     if (s)
         return s;
-    gr_note(f->t->events, "fine-tune", "resumed after step %lld of %lld from %s",
+    gr_note(f->t->events, topic_of(f), "resumed after step %lld of %lld from %s",
             (long long)f->s.step, (long long)(o->epochs * f->epoch_steps), o->checkpoint);
     for (int64_t i = 0; i < f->s.n_rows && f->t->on_epoch; i++)
         f->t->on_epoch(f->t->user, &f->rows[i]);
@@ -327,6 +352,20 @@ enum graft_status gr_finetune(const struct gr_finetune_task *t, const struct gr_
                                         .stopped_early = f.s.finished && f.s.epoch < o->epochs,
                                         .seconds = f.s.seconds + (gr_seconds() - f.since)};
     }
+    fit_clear(&f);
+    return s;
+}
+
+enum graft_status gr_finetune_losses(const struct gr_finetune_task *t, double *losses,
+                                     struct graft_error *err)
+{
+    struct gr_finetune_options o;
+    double loss, accuracy;
+    gr_finetune_options_init(&o);
+    struct gr_fit f = {.t = t, .o = &o, .each_loss = losses};
+    enum graft_status s = fit_init(&f, err);
+    if (!s)
+        s = gr_fit_validate(&f, &loss, &accuracy, err);
     fit_clear(&f);
     return s;
 }

@@ -14,4 +14,11 @@
 enum graft_status gr_zoo_build(const struct gr_weights *w, struct gr_model *model,
                                struct graft_error *err);
 
+/* The other way round: an architecture by name ("resnet20", "mobilenet_v2_0.35"), its weights all
+   zero (see train/init.h), for so many classes. ARG with the known names when there is none. */
+enum graft_status gr_zoo_new(const char *name, int64_t classes, struct gr_model *model,
+                             struct graft_error *err);
+/* The known names, NULL after the last. */
+const char *gr_zoo_name(size_t i);
+
 #endif
