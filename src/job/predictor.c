@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BATCH = 16 };
+enum { BATCH = 8 };
 
 struct graft_predictor {
     const struct gr_model *model; /* borrowed */
