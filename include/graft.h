@@ -266,6 +266,9 @@ struct graft_data_options {
     enum graft_precision precision;
     const char *cache;  /* folder of the feature cache; NULL: the default; "": none */
     int64_t max_pixels; /* largest picture that is decoded */
+    size_t memory; /* bytes that graft_train may take in all, 0: as many as are of use. Where it is
+                      too little, fine-tuning computes part of the forward pass twice, then takes
+                      smaller batches and more of them a step; else GRAFT_E_LIMIT */
     void *reserved[8];
 };
 

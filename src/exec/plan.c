@@ -59,15 +59,6 @@ void gr_plan_free(struct gr_plan *p)
     gr_free(p);
 }
 
-static enum graft_status type_size(const struct gr_type *t, enum gr_dtype dtype, size_t *size,
-                                   struct graft_error *err)
-{
-    int64_t n = gr_shape_count(&t->shape);
-    if (n < 0 || !gr_mul_size((size_t)n, gr_dtype_size(dtype), size))
-        return gr_error(err, GRAFT_E_LIMIT, "a value is too large");
-    return GRAFT_OK;
-}
-
 static enum graft_status add_slot(struct planner *w, int kind, int index, size_t size, int until,
                                   int *slot, struct graft_error *err)
 {
@@ -163,21 +154,7 @@ static enum graft_status place_const(struct planner *w, int value, struct gr_lay
     struct gr_tensor t = {0};
     if (!GR_GROW(p->consts, p->n_consts, p->cap_consts))
         return gr_error_nomem(err);
-    enum graft_status s = gr_tensor_convert(&v->konst, layout.dtype, &t, err);
-    if (!s && layout.channels_last && !gr_shape_is_orderless(&v->type.shape)) {
-        struct gr_tensor turned = {0};
-        const struct gr_shape *x = &t.shape;
-        int64_t inner = gr_shape_count_range(x, 2, x->rank), c = x->dim[1];
-        size_t e = gr_dtype_size(t.dtype);
-        s = gr_tensor_new(t.dtype, x, &turned, err);
-        for (int64_t i = 0; !s && i < gr_tensor_count(&t); i++) {
-            int64_t n = i / (c * inner), ch = i / inner % c, px = i % inner;
-            memcpy((char *)gr_tensor_mut(&turned) + (size_t)((n * inner + px) * c + ch) * e,
-                   (const char *)t.data + (size_t)i * e, e);
-        }
-        gr_tensor_clear(&t);
-        t = turned;
-    }
+    enum graft_status s = plan_arrange(&v->konst, layout, &t, err);
     if (!s)
         s = add_slot(w, SLOT_CONST, 0, t.size, INT_MAX, slot, err);
     if (s) {
@@ -209,7 +186,7 @@ static enum graft_status get_place(struct planner *w, int value, struct gr_layou
         return place_const(w, value, layout, slot, err);
     const struct place from = *find_place(w, value);
     size_t size = 0;
-    enum graft_status s = type_size(t, layout.dtype, &size, err);
+    enum graft_status s = plan_size_of(t, layout.dtype, &size, err);
     if (!s)
         s = add_slot(w, SLOT_WORK, 0, size, -1, slot, err);
     if (!s)
@@ -331,7 +308,7 @@ static enum graft_status place_outputs(struct planner *w, const struct program_s
         if (i == 0 && k->place >= 0 && (k->must_place || may_overwrite(w, step, k->place, at))) {
             slot = step->in[k->place];
         } else {
-            s = type_size(&w->prog->values[v].type, k->out[i].dtype, &size, err);
+            s = plan_size_of(&w->prog->values[v].type, k->out[i].dtype, &size, err);
             if (!s)
                 s = add_slot(w, SLOT_WORK, 0, size, -1, &slot, err);
         }
@@ -473,7 +450,7 @@ static enum graft_status plan_outputs(struct planner *w, struct graft_error *err
         int v = w->prog->outputs[i], slot = -1, out = -1;
         struct gr_layout layout = {p->outputs[i].dtype, false};
         size_t size = 0;
-        enum graft_status s = type_size(&p->outputs[i], layout.dtype, &size, err);
+        enum graft_status s = plan_size_of(&p->outputs[i], layout.dtype, &size, err);
         const struct place *at = find_place(w, v);
         if (!s && !at) /* a constant */
             s = get_place(w, v, (struct gr_layout){w->prog->values[v].type.dtype, false}, &slot,
@@ -510,7 +487,7 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
         struct gr_layout layout = {p->inputs[i].dtype, false};
         size_t size = 0;
         int slot = -1;
-        enum graft_status s = type_size(&p->inputs[i], layout.dtype, &size, err);
+        enum graft_status s = plan_size_of(&p->inputs[i], layout.dtype, &size, err);
         if (!s)
             s = add_slot(w, SLOT_INPUT, (int)i, size, INT_MAX, &slot, err);
         if (!s)

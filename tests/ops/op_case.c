@@ -71,10 +71,14 @@ static void add_input(struct op_case *c, const char *line, char letter, const ch
     size_t given = 0;
     snprintf(name, sizeof name, "%c%d", letter, i);
     t.shape = read_shape(text, &rest);
-    t.dtype = *rest == '[' ? GR_I64 : *rest == '?' ? GR_BOOL : GR_F32;
-    if (*rest == '[' || *rest == '(') {
-        given = read_numbers(rest + 1, *rest == '[' ? ']' : ')', 64, v);
-        if (*rest == '[' && !t.shape.rank)
+    t.dtype = *rest == '[' || *rest == '<' ? GR_I64
+              : *rest == '{'               ? GR_I32
+              : *rest == '?'               ? GR_BOOL
+                                           : GR_F32;
+    const char *open = *rest ? strchr("[]<>{}()", *rest) : NULL;
+    if (open) {
+        given = read_numbers(rest + 1, open[1], 64, v);
+        if ((*rest == '[' || *rest == '{') && !t.shape.rank)
             t.shape = gr_shape_of(1, (int)given);
     }
     int64_t n = gr_shape_count(&t.shape);

@@ -13,7 +13,8 @@ enum { OP_CASE_PORTS = 8 };
                   input, nor near 0: kinks and ties are far from every element
      x=2,3@0:4   spread so over 0..4      x=3(1,0,2)  these values      l=(0.5)  a single number
      c=2,3?       random truth values
-     I=[0,-1]     integers, constant; I=2,2[0,1,1,0] in that shape     F=4(1,1,2,2)  constant floats
+     I=[0,-1]     int64, constant; I=2,2[0,1,1,0] in that shape; I=<2> a single number
+     I={0,-1}     int32, likewise          F=4(1,1,2,2)  constant floats
      -            an input left out        ->3  outputs                opset=11 instead of 17 */
 struct op_case {
     struct gr_graph *g;
