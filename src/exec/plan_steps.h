@@ -28,6 +28,7 @@ struct plan_step {
 struct gr_plan {
     struct gr_arena arena;
     enum gr_precision precision;
+    int parts; /* of the batch; everything below but inputs and outputs is for one of them */
     size_t n_inputs, n_outputs;
     struct gr_type *inputs, *outputs;
     struct plan_slot *slots;

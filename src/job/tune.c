@@ -439,10 +439,12 @@ static void on_epoch(void *user, const struct gr_history_row *row)
 
 static struct gr_hash task_key(const struct tuning *t)
 {
-    struct gr_hash parts[2] = {t->task->net->key, {0, 0}};
+    struct gr_hash parts[2] = {{0, 0}, {0, 0}};
     struct gr_hasher *h = gr_hasher_new();
-    if (!h)
+    if (!h || gr_network_hash(t->task->net, &parts[0], NULL)) {
+        gr_hasher_free(h);
         return parts[0];
+    }
     gr_hasher_add(h, parts, sizeof parts[0]);
     gr_hasher_add_str(h, t->task->how->unfreeze);
     gr_hasher_add_str(h, t->task->how->bn);
