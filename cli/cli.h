@@ -12,6 +12,7 @@ enum opt_kind {
     OPT_STRING, /* const char * */
     OPT_INT,    /* int, min..max */
     OPT_SEED,   /* uint64_t */
+    OPT_SIZE,   /* size_t: bytes, with K, M, G or T for powers of 1024; at least 1 */
     OPT_REAL,   /* double, min..max */
     OPT_CHOICE, /* int: index into the words of `arg`, which are separated by '|' */
     OPT_GROUP   /* no option: a heading in --help */

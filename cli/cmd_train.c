@@ -107,6 +107,12 @@ struct tune_words {
             0, 0                                                                                    \
     }
 
+#define MEMORY_OPTION(p)                                                                           \
+    {                                                                                              \
+        OPT_SIZE, 0, "mem", &(p)->memory, "SIZE",                                                  \
+            "to stay within (500M, 2G), by computing twice, then by smaller batches", 0, 0         \
+    }
+
 static void apply_words(const struct tune_words *w, struct graft_finetune_options *f)
 {
     static const char *const schedules[] = {"one-cycle", "cosine", "step", "constant"};
@@ -171,6 +177,7 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_REAL, 0, "lora-alpha", &f->lora_alpha, "X", "an adapter counts X / R (default: X = R)",
          1e-6, 1e9},
         TUNE_OPTIONS(f, &words, "10", "32", "0.001", "adamw", "0.01", "0.9", "1", "frozen", "none"),
+        MEMORY_OPTION(&o.pictures),
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F",
          "part on which fine-tuning is validated; the head alone learns from it (default 0.1)", 0,
@@ -234,6 +241,7 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
         {OPT_GROUP, 0, "Training", NULL, NULL, NULL, 0, 0},
         TUNE_OPTIONS(f, &words, "40", "128", "0.1", "sgd", "0.0005", "1", "0", "train", "shift"),
+        MEMORY_OPTION(&o.pictures),
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
          "balanced: rare classes count as much as frequent ones", 0, 0},
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},

@@ -76,6 +76,21 @@ static bool read_choice(const char *words, const char *value, int *out)
     return false;
 }
 
+static bool read_size(const char *value, size_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(value, &end, 10);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (*value < '0' || *value > '9' || errno || !v || (*end && (!unit || end[1])) ||
+        v > SIZE_MAX >> shift)
+        return false;
+    *out = (size_t)v << shift;
+    return true;
+}
+
 /* False when `value` is not what the option takes. */
 static bool set(const struct opt *o, const char *value)
 {
@@ -99,6 +114,8 @@ static bool set(const struct opt *o, const char *value)
         *(uint64_t *)o->target = v;
         return true;
     }
+    case OPT_SIZE:
+        return read_size(value, o->target);
     case OPT_REAL: {
         double v = strtod(value, &end);
         if (end == value || *end || !isfinite(v) || v < o->min || v > o->max)

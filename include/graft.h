@@ -215,6 +215,14 @@ GRAFT_API enum graft_status graft_predict_bytes(struct graft_predictor *p, const
 GRAFT_API enum graft_status graft_predict_pixels(struct graft_predictor *p, const uint8_t *rgb,
                                                  int width, int height, size_t stride, float *probs,
                                                  struct graft_error *err);
+/* Many pictures that the caller has prepared: x holds n arrays of the size that the model's
+   preprocessing says, (channels, height, width) or, where its input is declared so, (height, width,
+   channels), after mean and std; fills probs[n * n_classes]. Any n; inside, batches of 8, and what
+   is left over one by one (the last digits may differ between the two). The first call with 8
+   pictures or more plans the network for batches, after that nothing is allocated. */
+GRAFT_API enum graft_status graft_predict_batch(struct graft_predictor *p, int64_t n,
+                                                const float *x, float *probs,
+                                                struct graft_error *err);
 
 /* ---- results ------------------------------------------------------------------------------- */
 
@@ -280,6 +288,9 @@ struct graft_data_options {
     enum graft_precision precision;
     const char *cache;  /* folder of the feature cache; NULL: the default; "": none */
     int64_t max_pixels; /* largest picture that is decoded */
+    size_t memory; /* bytes that graft_train may take in all, 0: as many as are of use. Where it is
+                      too little, fine-tuning computes part of the forward pass twice, then takes
+                      smaller batches and more of them a step; else GRAFT_E_LIMIT */
     /* Pictures from the program in place of files, or NULL. `data` is then only the name that
        reports give them. The network's own preprocessing follows, as for files. */
     const struct graft_source *source;

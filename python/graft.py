@@ -76,8 +76,7 @@ class graft_source(Structure):
 class graft_data_options(Structure):
     _fields_ = [("stop_on_bad", c_bool), ("val", c_double), ("test", c_double), ("seed", c_uint64),
                 ("workers", c_int), ("batch", c_int), ("precision", c_int), ("cache", c_char_p),
-                ("max_pixels", c_int64), ("source", POINTER(graft_source)),
-                ("reserved", c_void_p * 7)]
+                ("max_pixels", c_int64), ("memory", c_size_t), ("source", POINTER(graft_source)), ("reserved", c_void_p * 7)]
 
 
 class graft_finetune_options(Structure):
@@ -135,6 +134,18 @@ class graft_result(Structure):
 
 PREDICTION = CFUNCTYPE(None, c_void_p, c_char_p, c_int, POINTER(c_char_p), POINTER(c_float),
                        c_char_p)
+
+
+class graft_model_info(Structure):
+    """What Predictor needs of it; the rest is behind."""
+    _fields_ = [("path", c_char_p), ("format", c_char_p), ("producer", c_char_p), ("arch", c_char_p),
+                ("pretrain", c_char_p), ("licence", c_char_p), ("sha256", c_char_p),
+                ("opset", c_int64), ("n_nodes", c_int), ("n_params", c_int64),
+                ("n_weight_bytes", c_int64), ("macs", c_double), ("input", c_char_p),
+                ("input_rank", c_int), ("input_shape", c_int64 * 8), ("n_labels", c_int),
+                ("labels", POINTER(c_char_p)), ("preprocess", graft_preprocess)]
+
+
 _ERR = POINTER(graft_error)
 _EV = POINTER(graft_events)
 
@@ -153,6 +164,7 @@ FUNCTIONS = {
     "graft_features": (c_int, [POINTER(graft_features_options), _EV, _ERR]),
     "graft_result_free": (None, [POINTER(graft_result)]),
     "graft_model_load": (c_int, [c_char_p, POINTER(graft_load_options), POINTER(c_void_p), _ERR]),
+    "graft_model_inspect": (c_int, [c_void_p, POINTER(POINTER(graft_model_info)), _ERR]),
     "graft_model_free": (None, [c_void_p]),
     "graft_predictor_new": (c_int, [c_void_p, c_int, POINTER(c_void_p), _ERR]),
     "graft_predictor_free": (None, [c_void_p]),
@@ -160,6 +172,7 @@ FUNCTIONS = {
     "graft_predictor_label": (c_char_p, [c_void_p, c_int]),
     "graft_predict_file": (c_int, [c_void_p, c_char_p, POINTER(c_float), _ERR]),
     "graft_predict_bytes": (c_int, [c_void_p, c_char_p, c_size_t, POINTER(c_float), _ERR]),
+    "graft_predict_batch": (c_int, [c_void_p, c_int64, POINTER(c_float), POINTER(c_float), _ERR]),
     "graft_predict_pixels": (c_int, [c_void_p, c_void_p, c_int, c_int, c_size_t, POINTER(c_float),
                                      _ERR]),
 }
@@ -515,6 +528,14 @@ class Predictor:
         if _lib.graft_predictor_new(self._model, precision, byref(self._p), byref(err)):
             self.close()
             _raise(err)
+        info = POINTER(graft_model_info)()
+        if _lib.graft_model_inspect(self._model, byref(info), byref(err)):
+            self.close()
+            _raise(err)
+        pre, shape = info.contents.preprocess, info.contents.input_shape
+        planes = {"grey": 1, "rgba": 4}.get(CHANNELS[pre.channels], 3)
+        last = shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+        self.input_shape = (pre.height, pre.width, planes) if last else (planes, pre.height, pre.width)
         n = _lib.graft_predictor_n_classes(self._p)
         self.classes = [_text(_lib.graft_predictor_label(self._p, i)) for i in range(n)]
 
@@ -532,6 +553,19 @@ class Predictor:
             failed = _lib.graft_predict_pixels(self._p, a.ctypes.data, a.shape[1], a.shape[0],
                                                3 * a.shape[1], to, byref(err))
         if failed:
+            _raise(err)
+        return probs
+
+    def batch(self, x):
+        """Pictures prepared by the caller: float32 (n,) + input_shape, after mean and std."""
+        if not self._p:
+            raise ValueError("this predictor is closed")
+        x = np.ascontiguousarray(x, np.float32)
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"x is of shape {x.shape}, expected (n,) + {self.input_shape}")
+        err, probs = graft_error(), np.empty((len(x), len(self.classes)), np.float32)
+        if _lib.graft_predict_batch(self._p, len(x), x.ctypes.data_as(POINTER(c_float)),
+                                    probs.ctypes.data_as(POINTER(c_float)), byref(err)):
             _raise(err)
         return probs
 

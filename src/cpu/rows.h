@@ -38,7 +38,8 @@ struct rows_loops {
 /* Those for this processor. */
 const struct rows_loops *rows_get_loops(void);
 
-/* For rows.c only. */
+/* Each level, for rows.c and tests. Where the compiler cannot make the first two they are not
+ * there. */
 extern const struct rows_loops rows_loops_v4, rows_loops_v3, rows_loops_any;
 
 #endif

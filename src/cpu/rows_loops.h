@@ -105,7 +105,7 @@ static void stats_rows(enum gr_dtype t, const struct rows *r)
         stats_any(GR_F32, r);
 }
 
-/* The gradient before the activation, of one number and of sixteen. */
+/* The gradient before the activation, of one number and of a register full. */
 TRAIN_INLINE float masked(enum gr_dtype t, enum slope slope, const struct rows *r, int64_t i,
                           int64_t c)
 {

@@ -168,7 +168,7 @@ static enum graft_status norm_forward(void *state, const struct gr_train_pass *p
     const struct norm *t = state;
     float *a = column(t, p->scratch, 0), *b = column(t, p->scratch, 1);
     float *shift = column(t, p->scratch, 2);
-    bool batch = t->batch && p->training;
+    bool batch = t->batch && p->training, measures = batch && !p->again;
     struct rows whole = {.width = t->width,
                          .x = p->in[0],
                          .residual = t->add ? p->in[5] : NULL,
@@ -179,19 +179,19 @@ static enum graft_status norm_forward(void *state, const struct gr_train_pass *p
                          .lo = t->lo,
                          .hi = t->hi};
     (void)err;
-    if (batch) {
+    if (measures) {
         memset(p->scratch, 0, (size_t)(2 * TRAIN_PIECES * t->width) * sizeof(double));
         for (int64_t c = 0; c < t->c; c++)
             shift[c] = train_load(t->dtype, p->in[0], c);
         repeat(t, shift);
     } else {
-        set_factors(t, p, false, a, b, shift);
+        set_factors(t, p, batch, a, b, shift);
     }
 #pragma omp parallel
     {
         int first, last;
         share(&first, &last);
-        if (batch) {
+        if (measures) {
             for (int i = first; i < last; i++) {
                 struct rows r = piece_of(t, &whole, p->scratch, i);
                 t->loops->stats(t->dtype, &r);

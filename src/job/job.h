@@ -59,7 +59,6 @@ struct gr_network {
     int64_t width;      /* of the vector */
     const char *name;   /* the model's path, borrowed, for messages */
     char cut[256];      /* names of the values cut at, comma-separated */
-    struct gr_hash key; /* of everything that decides the vector, for the cache */
     bool channels_last; /* the graph's input is (N,H,W,C) */
 };
 /* The features: cut at `cut` (comma-separated names) or, when NULL, where the head begins. */
@@ -79,6 +78,9 @@ enum graft_precision gr_network_precision(const struct gr_network *net); /* neve
 /* The same network, planned in fp32. */
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
                                      struct gr_network *fp32, struct graft_error *err);
+/* Of everything that decides the vector, for the cache. */
+enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
+                                  struct graft_error *err);
 void gr_network_clear(struct gr_network *net);
 
 /* ---- input.c: other planes, another size ------------------------------------------------------

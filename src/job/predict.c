@@ -6,6 +6,7 @@
 
 struct prediction {
     const struct graft_predict_options *o;
+    struct graft_data_options pictures;
     const struct graft_events *ev;
     struct graft_events quiet; /* each picture gets its own line: no notes */
     struct gr_model model;
@@ -27,7 +28,7 @@ static enum graft_status tell_bad(struct prediction *t, const struct gr_bad_file
     t->fn(t->user, bad->path, t->n_labels, (const char *const *)t->labels, NULL, problem);
     t->n_bad++;
     gr_free(problem);
-    if (t->o->pictures.stop_on_bad)
+    if (t->pictures.stop_on_bad)
         return gr_error(err, GRAFT_E_FORMAT, "%s: %s", bad->path, bad->why);
     return GRAFT_OK;
 }
@@ -37,11 +38,11 @@ static enum graft_status predict_all(struct prediction *t, struct gr_pictures *p
 {
     enum graft_status s = GRAFT_OK;
     if (p->ds.n && !t->settled) {
-        s = gr_network_settle(&t->net, &t->model, p, &t->o->pictures, &t->quiet, err);
+        s = gr_network_settle(&t->net, &t->model, p, &t->pictures, &t->quiet, err);
         t->settled = true;
     }
     if (!s && p->ds.n)
-        s = gr_pictures_run(p, &t->net, &t->o->pictures, "predict", &t->quiet, err);
+        s = gr_pictures_run(p, &t->net, &t->pictures, "predict", &t->quiet, err);
     for (size_t i = 0; !s && i < p->ds.n; i++) {
         float *row = p->x + i * (size_t)p->width;
         if (p->ok[i] && t->softmax)
@@ -98,6 +99,10 @@ static enum graft_status run(struct prediction *t, struct graft_error *err)
     if (!s && precision == GRAFT_PRECISION_AUTO && batch < o->pictures.batch &&
         !gr_model_get_prop(&t->model, "graft.precision"))
         precision = GRAFT_PRECISION_FP32;
+    /* and so would looking for them in a cache that nobody asked for */
+    t->pictures = o->pictures;
+    if (batch < o->pictures.batch && !o->pictures.cache)
+        t->pictures.cache = "";
     if (!s)
         s = gr_network_scores(&t->model, batch, precision, &t->net, &t->softmax, err);
     if (!s)

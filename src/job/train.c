@@ -6,6 +6,7 @@
 #include "eval/report.h"
 #include "formats/meta.h"
 #include "formats/onnx.h"
+#include "job/memory.h"
 #include "job/pictures.h"
 #include "job/result.h"
 #include "job/tune.h"
@@ -155,6 +156,18 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
             m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
     gr_job_tell_notes(m, t->ev);
     return GRAFT_OK;
+}
+
+/* The pass over all pictures: one batch in the network, a few read ahead, a vector of each. */
+static enum graft_status check_memory(const struct training *t, struct graft_error *err)
+{
+    const struct gr_network *net = &t->net;
+    const size_t picture = (size_t)net->pre.width * (size_t)net->pre.height * 3 * sizeof(float);
+    const size_t each = (size_t)net->width * sizeof(float) + GR_THUMB;
+    return gr_memory_check(t->o->pictures.memory,
+                           gr_plan_get_work_size(net->plan) + 4 * (size_t)net->batch * picture +
+                               t->pics.ds.n * each,
+                           "the pass over all pictures", err);
 }
 
 static enum graft_status check_data(struct training *t, struct graft_error *err)
@@ -597,6 +610,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         s = gr_pictures_read(&t->pics, &t->model.pre, &o->pictures, "pictures", t->ev, err);
     if (!s && !o->arch)
         s = gr_network_settle(&t->net, &t->model, &t->pics, &o->pictures, t->ev, err);
+    if (!s && !o->arch)
+        s = check_memory(t, err);
     if (!s && !o->arch)
         s = gr_pictures_run(&t->pics, &t->net, &o->pictures, "features", t->ev, err);
     if (!s)

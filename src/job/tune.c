@@ -7,6 +7,7 @@
 #include "data/augment.h"
 #include "data/loader.h"
 #include "eval/report.h"
+#include "job/memory.h"
 #include "train/attach.h"
 #include <math.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct part {
     bool augmented;
     int64_t last_planes; /* > 0: the network wants so many planes last, (H,W,C) */
     struct gr_loader *loader;
+    int depth; /* pictures read ahead */
     const char **epoch_paths;
     struct gr_view *views;
     size_t row_size;
@@ -38,7 +40,7 @@ struct tuning {
     struct gr_lora lora; /* n == 0: the weights themselves move */
     struct gr_network below;
     struct part train, val;
-    int64_t batch; /* no larger than there are training pictures */
+    int64_t batch, accumulate; /* as the memory allows */
     struct gr_trainer *trainer;
     double *class_weights;
     struct gr_buf history;
@@ -136,7 +138,7 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     gr_optim_options_init(&f.optim,
                           find_word(o->optimizer, optimizers) ? GR_OPTIM_SGD : GR_OPTIM_ADAMW);
     f.epochs = o->epochs;
-    f.accumulate = o->accumulate;
+    f.accumulate = t->accumulate;
     f.lr = o->lr;
     f.schedule = kinds[find_word(o->schedule, schedules)];
     f.warmup = o->warmup;
@@ -198,7 +200,7 @@ static enum graft_status begin_pictures(void *user, int64_t epoch, const int64_t
         .augment = p->augmented ? &p->augment : NULL,
         .views = p->augmented ? views : NULL,
         .batch = 1,
-        .depth = 64,
+        .depth = p->depth,
         .workers = p->data->workers,
         .limits = {p->data->max_pixels, GR_IMAGE_MAX_SIDE},
         .events = p->ev,
@@ -278,17 +280,29 @@ static enum graft_status list_part(struct part *p, struct graft_error *err)
     return GRAFT_OK;
 }
 
+/* Pictures in a queue: two batches' worth, in at most a 16th of the memory. */
+static int read_ahead(size_t row_size, size_t memory)
+{
+    const size_t least = 8, most = 64, fit = memory / 16 / (row_size * sizeof(float));
+    return (int)(!memory || fit > most ? most : fit < least ? least : fit);
+}
+
 static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
                                    struct graft_error *err)
 {
     const struct graft_train_options *o = t->task->o;
     enum gr_augment_preset preset = GR_AUGMENT_NONE;
     p->row_size = (size_t)gr_shape_count(&t->moving.border_shape);
+    p->depth = read_ahead(p->row_size, o->pictures.memory);
     p->source = (struct gr_batch_source){.n = p->pics.ds.n, .label = p->labels, .user = p};
     if (!t->moving.from_pictures) {
         p->source.fill = fill_cached;
-        return gr_pictures_run(&p->pics, &t->below, &o->pictures,
-                               train ? "border, train" : "border, val", t->task->ev, err);
+        enum graft_status fits =
+            gr_memory_check(o->pictures.memory, p->pics.ds.n * p->row_size * sizeof(float),
+                            "the values at the border of what is frozen", err);
+        return fits ? fits
+                    : gr_pictures_run(&p->pics, &t->below, &o->pictures,
+                                      train ? "border, train" : "border, val", t->task->ev, err);
     }
     p->pre = &t->task->model->pre;
     if (t->task->net->channels_last)
@@ -375,17 +389,33 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
 static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
 {
     const struct graft_finetune_options *o = t->task->how;
-    struct gr_trainer_options to;
-    struct gr_shape shape = t->moving.border_shape;
-    gr_trainer_options_init(&to);
-    t->batch = o->batch < (int64_t)t->train.pics.ds.n ? o->batch : (int64_t)t->train.pics.ds.n;
-    to.batch = t->batch;
-    to.precision = t->task->precision;
-    to.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
-    to.seed = t->task->o->pictures.seed;
-    shape.dim[0] = to.batch;
-    return gr_trainer_new(t->moving.upper, t->moving.logits, &shape, t->moving.n_params,
-                          t->moving.params, &to, &t->trainer, err);
+    const int64_t n = (int64_t)t->train.pics.ds.n;
+    const struct gr_finetune_options loop = loop_options(t, NULL);
+    struct gr_fit_choice choice;
+    struct gr_fit_task task = {.graph = t->moving.upper,
+                               .logits = t->moving.logits,
+                               .input = t->moving.border_shape,
+                               .n_params = t->moving.n_params,
+                               .params = t->moving.params,
+                               .loop = &loop,
+                               .n_classes = t->train.pics.ds.n_classes,
+                               .n_train = t->train.pics.ds.n,
+                               .limit = t->task->o->pictures.memory};
+    gr_trainer_options_init(&task.options);
+    task.options.batch = o->batch < n ? o->batch : n;
+    task.options.precision = t->task->precision;
+    task.options.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
+    task.options.seed = t->task->o->pictures.seed;
+    if (t->moving.from_pictures) /* two queues, of training and of validation */
+        task.others = 2 * (size_t)t->train.depth * t->train.row_size * sizeof(float);
+    enum graft_status s = gr_memory_fit(&task, &choice, err);
+    if (s)
+        return s;
+    t->trainer = choice.trainer;
+    t->batch = choice.batch;
+    t->accumulate = choice.accumulate;
+    gr_note(t->task->ev, "memory", "%s", choice.text);
+    return GRAFT_OK;
 }
 
 static void on_epoch(void *user, const struct gr_history_row *row)
@@ -410,10 +440,12 @@ static void on_epoch(void *user, const struct gr_history_row *row)
 
 static struct gr_hash task_key(const struct tuning *t)
 {
-    struct gr_hash parts[2] = {t->task->net->key, {0, 0}};
+    struct gr_hash parts[2] = {{0, 0}, {0, 0}};
     struct gr_hasher *h = gr_hasher_new();
-    if (!h)
+    if (!h || gr_network_hash(t->task->net, &parts[0], NULL)) {
+        gr_hasher_free(h);
         return parts[0];
+    }
     gr_hasher_add(h, parts, sizeof parts[0]);
     gr_hasher_add_str(h, t->task->how->unfreeze);
     gr_hasher_add_str(h, t->task->how->bn);
@@ -544,11 +576,8 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = make_trainer(t, err);
     if (!s)
-        gr_note(t->task->ev, t->task->topic,
-                "%zu training and %zu validation pictures, %.0f MB of work "
-                "memory",
-                t->train.pics.ds.n, t->val.pics.ds.n,
-                (double)gr_trainer_get_work_size(t->trainer) * 1e-6);
+        gr_note(t->task->ev, t->task->topic, "%zu training and %zu validation pictures",
+                t->train.pics.ds.n, t->val.pics.ds.n);
     if (!s)
         s = fit(t, out, err);
     if (!s && t->lora.n)
@@ -565,7 +594,7 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
 enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
                           struct graft_error *err)
 {
-    struct tuning t = {.task = task};
+    struct tuning t = {.task = task, .accumulate = task->how->accumulate};
     memset(out, 0, sizeof *out);
     gr_buf_init(&t.history, 0);
     enum graft_status s = run(&t, out, err);

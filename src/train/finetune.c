@@ -202,6 +202,16 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     return s ? s : gr_fit_make_key(f, err);
 }
 
+size_t gr_finetune_size(const struct gr_finetune_options *o, size_t n, size_t n_stats, size_t batch,
+                        size_t n_input, size_t n_classes, size_t n_examples)
+{
+    const size_t n_kept = o->n_soup > 1 ? (size_t)o->n_soup : 1;
+    const size_t blocks = 1 + (o->accumulate > 1) + (o->pull > 0) + (o->ema > 0) + n_kept +
+                          (o->optim.kind == GR_OPTIM_ADAMW ? 2 : 1);
+    const size_t floats = blocks * n + (1 + n_kept) * n_stats + n_input + 3 * batch * n_classes;
+    return floats * sizeof(float) + (n_examples + batch) * sizeof(int64_t);
+}
+
 /* ---- epochs ---- */
 
 static void swap_average(struct gr_fit *f)

@@ -101,6 +101,11 @@ enum graft_status gr_finetune(const struct gr_finetune_task *t, const struct gr_
 enum graft_status gr_finetune_losses(const struct gr_finetune_task *t, double *losses,
                                      struct graft_error *err);
 
+/* Bytes that the loop takes beside the trainer: gradients, the optimiser's state, what is kept, a
+   batch of `n_input` floats. n, n_stats: floats in the trainer's blocks. */
+size_t gr_finetune_size(const struct gr_finetune_options *o, size_t n, size_t n_stats, size_t batch,
+                        size_t n_input, size_t n_classes, size_t n_examples);
+
 /* Tries rising rates for up to 100 steps and puts the weights back. *lr: the suggestion for
    options.lr, 0 when there is none. */
 enum graft_status gr_finetune_find_lr(const struct gr_finetune_task *t,

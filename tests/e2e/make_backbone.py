@@ -33,7 +33,7 @@ def edges():
 
 
 def pictures(n):
-    """Checks, columns and rows, like those of make_pictures.c."""
+    """Checks, columns and rows, like those of tools/draw/stripes.c."""
     at = np.arange(32)
     out = np.empty((n, 3, 32, 32), np.float32)
     for i in range(n):

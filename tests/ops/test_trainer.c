@@ -6,7 +6,8 @@
 
 #include "base/mem.h"
 #include "core/kernel.h"
-#include "exec/trainer.h"
+#include "cpu/rows.h"
+#include "exec/trainer_steps.h"
 #include "ops/op_case.h"
 #include <math.h>
 #include <stdio.h>
@@ -29,7 +30,8 @@ static float random_float(uint64_t *seed)
 
 /* A training step with every number that it gives. */
 struct result {
-    size_t n_logits, size, n_stats;
+    size_t n_logits, size, n_stats, n_again;
+    enum gr_trainer_keep keep;
     float *logits, *grads, *stats;
 };
 
@@ -62,6 +64,9 @@ static void train_once(const struct gr_graph *g, int output, size_t n_logits, si
         OK(gr_trainer_backward(t, dlogits, r->grads, &err));
     }
     const float *stats = gr_trainer_stats(t, &r->n_stats);
+    r->keep = gr_trainer_get_keep(t);
+    for (size_t i = 0; i < t->n_backs; i++)
+        r->n_again += t->backs[i].kind == BACK_AGAIN;
     r->stats = gr_alloc_zero(r->n_stats + 1, sizeof(float));
     memcpy(r->stats, stats, r->n_stats * sizeof(float));
     gr_free(dlogits);
@@ -173,6 +178,80 @@ static void kinks_and_rows(void **state)
     }
 }
 
+/* Every level that this processor can run does what plain loops do. */
+static void row_levels(void **state)
+{
+    enum { ROWS = 70, WIDTH = 83, N = ROWS * WIDTH };
+    static float x[N], dy[N], y[N], out[2][N], kept[2][N], c[5][WIDTH];
+    static double sums[2][2][WIDTH];
+    const struct rows_loops *levels[] = {rows_get_loops(), NULL, NULL};
+    (void)state;
+    line = "rows";
+#if defined(__x86_64__) && !defined(__clang__)
+    levels[1] = __builtin_cpu_supports("x86-64-v3") ? &rows_loops_v3 : NULL;
+    levels[2] = __builtin_cpu_supports("x86-64-v4") ? &rows_loops_v4 : NULL;
+#endif
+    uint64_t seed = 3;
+    for (int i = 0; i < N; i++) {
+        x[i] = random_float(&seed);
+        dy[i] = random_float(&seed);
+        y[i] = random_float(&seed);
+    }
+    for (int i = 0; i < 5 * WIDTH; i++)
+        c[i / WIDTH][i % WIDTH] = random_float(&seed);
+    for (int level = 0; level < 3; level++)
+        for (int slope = SLOPE_ONE; levels[level] && slope <= SLOPE_BY_X; slope++) {
+            for (int k = 0; k < 2; k++) {
+                const struct rows_loops *l = k ? levels[level] : &rows_loops_any;
+                struct rows r = {.first = 1,
+                                 .last = ROWS,
+                                 .width = WIDTH,
+                                 .x = x,
+                                 .residual = slope ? dy : NULL,
+                                 .y = y,
+                                 .dy = dy,
+                                 .out = out[k],
+                                 .out_residual = slope == SLOPE_BY_Y ? kept[k] : NULL,
+                                 .a = c[0],
+                                 .b = c[1],
+                                 .by_x = c[2],
+                                 .summand = c[3],
+                                 .shift = c[4],
+                                 .lo = -0.3f,
+                                 .hi = 0.4f,
+                                 .sum = sums[k][0],
+                                 .product = sums[k][1]};
+                memset(sums[k], 0, sizeof sums[k]);
+                l->apply(GR_F32, &r);
+                l->stats(GR_F32, &r);
+                l->reduce(GR_F32, (enum slope)slope, &r);
+            }
+            compare("apply", N, out[1], out[0], 1e-6);
+            compare("gradient kept", N, kept[1], kept[0], 0);
+            for (int i = 0; i < 2 * WIDTH; i++)
+                assert_true(fabs((&sums[1][0][0])[i] - (&sums[0][0][0])[i]) <= 1e-4);
+            for (int k = 0; k < 2; k++) {
+                struct rows r = {.last = ROWS,
+                                 .width = WIDTH,
+                                 .x = x,
+                                 .y = y,
+                                 .dy = dy,
+                                 .out = out[k],
+                                 .out_residual = kept[k],
+                                 .a = c[0],
+                                 .b = c[1],
+                                 .by_x = slope ? c[2] : NULL,
+                                 .summand = c[3],
+                                 .shift = c[4],
+                                 .lo = -0.3f,
+                                 .hi = 0.4f};
+                (k ? levels[level] : &rows_loops_any)->back(GR_F32, (enum slope)slope, &r);
+            }
+            compare("dx", N, out[1], out[0], 1e-6);
+            compare("gradient", N, kept[1], kept[0], 0);
+        }
+}
+
 /* ---- a small network ------------------------------------------------------------------------ */
 
 struct net {
@@ -278,6 +357,7 @@ static int open_net(struct net *w, bool smooth)
         ints(w, "kernel_shape", 2, DIMS(2, 2));
         ints(w, "strides", 2, DIMS(2, 2));
     }
+    x = one(w, "Dropout", x);
     int side = smooth ? 4 : 5, a = one(w, act, norm(w, conv(w, x, 8, 12, 3, 1, 1, false), 12));
     a = norm(w, conv(w, a, 12, 12, 3, 1, 4, true), 12);
     int b = norm(w, conv(w, x, 8, 12, 1, 1, 1, false), 12);
@@ -338,6 +418,92 @@ static void network(void **state)
             both_ways(w.g, output, BATCH * CLASSES, (size_t)w.n_params, w.params, inputs, o);
             gr_graph_free(w.g);
         }
+}
+
+/* What is computed again instead of kept gives the same numbers to the last bit, and moves the
+   statistics once. */
+static void recomputed(void **state)
+{
+    static float picture[BATCH * 3 * SIDE * SIDE];
+    (void)state;
+    line = "recomputed";
+    fill(picture, sizeof picture / sizeof *picture, 11);
+    const void *inputs[] = {picture};
+    for (int bn = GR_BN_FROZEN; bn <= GR_BN_TRAIN; bn++)
+        for (int slow = 0; slow < 2; slow++) {
+            struct net w;
+            struct gr_trainer_options o;
+            struct result want, got;
+            int output = open_net(&w, false);
+            gr_trainer_options_init(&o);
+            o.batch = BATCH;
+            o.bn = (enum gr_bn_mode)bn;
+            o.reference = slow;
+            o.keep = GR_KEEP_ALL;
+            train_once(w.g, output, BATCH * CLASSES, (size_t)w.n_params, w.params, inputs, &o,
+                       &want);
+            for (int keep = GR_KEEP_PRODUCTS; keep <= GR_KEEP_BORDERS; keep++) {
+                o.keep = (enum gr_trainer_keep)keep;
+                train_once(w.g, output, BATCH * CLASSES, (size_t)w.n_params, w.params, inputs, &o,
+                           &got);
+                assert_int_equal(got.keep, keep);
+                if (keep == GR_KEEP_BORDERS)
+                    assert_true(got.n_again > 0);
+                if (keep == GR_KEEP_PRODUCTS && bn == GR_BN_TRAIN && !slow)
+                    assert_true(got.n_again > 0);
+                assert_memory_equal(got.logits, want.logits, BATCH * CLASSES * sizeof(float));
+                assert_memory_equal(got.grads, want.grads, want.size * sizeof(float));
+                assert_int_equal(got.n_stats, want.n_stats);
+                if (want.n_stats)
+                    assert_memory_equal(got.stats, want.stats, want.n_stats * sizeof(float));
+                result_clear(&got);
+            }
+            result_clear(&want);
+            gr_graph_free(w.g);
+        }
+}
+
+/* A chain of blocks needs less the more is computed again, and max_work chooses. */
+static void work_limit(void **state)
+{
+    struct net w = {.seed = 5};
+    struct gr_type in = {GR_F32, {4, {-1, 8, 16, 16}}}, out = {GR_F32, {2, {-1, 8}}};
+    struct gr_trainer_options o;
+    size_t work[3];
+    (void)state;
+    line = "work_limit";
+    OK(gr_graph_new(&w.g, &err));
+    OK(gr_graph_set_opset(w.g, "", 14, &err));
+    w.input = value(&w, "x");
+    OK(gr_graph_add_input(w.g, w.input, &in, &err));
+    int x = w.input;
+    for (int i = 0; i < 9; i++)
+        x = one(&w, "Relu", norm(&w, conv(&w, x, 8, 8, 3, 1, 1, false), 8));
+    x = one(&w, "Flatten", one(&w, "GlobalAveragePool", x));
+    OK(gr_graph_add_output(w.g, x, &out, &err));
+    OK(gr_graph_check(w.g, &err));
+    OK(gr_graph_bind(w.g, &err));
+    for (int keep = 0; keep < 3; keep++) {
+        struct gr_trainer *t = NULL;
+        gr_trainer_options_init(&o);
+        o.bn = GR_BN_TRAIN;
+        o.keep = (enum gr_trainer_keep)keep;
+        OK(gr_trainer_new(w.g, x, NULL, (size_t)w.n_params, w.params, &o, &t, &err));
+        work[keep] = gr_trainer_get_work_size(t);
+        gr_trainer_free(t);
+    }
+    assert_true(work[1] < work[0] * 3 / 4);
+    assert_true(work[2] < work[1]);
+    for (int i = 0; i < 4; i++) { /* as much as fits; the smallest where nothing does */
+        struct gr_trainer *t = NULL;
+        o.keep = GR_KEEP_ALL;
+        o.max_work = i < 3 ? work[i] : work[2] - 1;
+        OK(gr_trainer_new(w.g, x, NULL, (size_t)w.n_params, w.params, &o, &t, &err));
+        assert_int_equal(gr_trainer_get_keep(t), i < 3 ? i : 2);
+        assert_int_equal(gr_trainer_get_work_size(t), work[i < 3 ? i : 2]);
+        gr_trainer_free(t);
+    }
+    gr_graph_free(w.g);
 }
 
 static double loss_of(struct gr_trainer *t, const void *const *inputs, const float *weight_of)
@@ -592,6 +758,8 @@ int main(void)
         cmocka_unit_test(network),           cmocka_unit_test(differences),
         cmocka_unit_test(frozen_bytes),      cmocka_unit_test(bf16),
         cmocka_unit_test(missing_gradients), cmocka_unit_test(quantized),
+        cmocka_unit_test(row_levels),        cmocka_unit_test(recomputed),
+        cmocka_unit_test(work_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
