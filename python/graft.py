@@ -23,7 +23,7 @@ from ctypes import (CFUNCTYPE, POINTER, Structure, byref, c_bool, c_char, c_char
 import numpy as np
 
 __version__ = "0.1.0"
-__all__ = ["train", "evaluate", "predict", "features", "Predictor", "Error", "show"]
+__all__ = ["train", "pretrain", "evaluate", "predict", "features", "Predictor", "Error", "show"]
 
 # ---- graft.h; tests/python compares every offset with it ------------------------------------------
 
@@ -154,6 +154,7 @@ FUNCTIONS = {
     "graft_status_name": (c_char_p, [c_int]),
     "graft_preprocess_init": (None, [POINTER(graft_preprocess)]),
     "graft_train_options_init": (None, [POINTER(graft_train_options)]),
+    "graft_pretrain_options_init": (None, [POINTER(graft_train_options)]),
     "graft_eval_options_init": (None, [POINTER(graft_eval_options)]),
     "graft_predict_options_init": (None, [POINTER(graft_predict_options)]),
     "graft_features_options_init": (None, [POINTER(graft_features_options)]),
@@ -324,7 +325,8 @@ def _preprocess(given):
 def _set(options, given, alive):
     """Sets the fields of an options struct, and of those inside it, by name."""
     parts = [getattr(options, n) for n in ("load", "pictures", "finetune") if hasattr(options, n)]
-    hidden = {"reserved", "source", "load", "pictures", "finetune"}
+    hidden = {"reserved", "source", "load", "pictures", "finetune", "data", "from", "arch", "out",
+              "model", "paths", "n_paths"}
     for name, value in given.items():
         if value is None:
             continue
@@ -432,10 +434,24 @@ def train(data, model, out, *, labels=None, splits=None, progress=None, note=Non
     `options`: any of graft_train_options, graft_data_options and graft_finetune_options by name
     (unfreeze, epochs, lr, batch_size, cut, head, seed, test, cache, precision="fp32", ...), and
     preprocess={"mean": 0.5, ...}. progress(topic, done, total, unit); note(level, topic, text)."""
-    o, alive = graft_train_options(), []
+    o = graft_train_options()
     _lib.graft_train_options_init(byref(o))
-    _use_data(o, data, labels, splits, alive)
     setattr(o, "from", _bytes(model))
+    return _train(o, data, out, labels, splits, progress, note, options)
+
+
+def pretrain(data, arch, out, *, labels=None, splits=None, progress=None, note=None, **options):
+    """Makes a source network from random weights: `arch` is a name ("resnet20") or a model file.
+    Everything else as in train()."""
+    o = graft_train_options()
+    _lib.graft_pretrain_options_init(byref(o))
+    o.arch = _bytes(arch)
+    return _train(o, data, out, labels, splits, progress, note, options)
+
+
+def _train(o, data, out, labels, splits, progress, note, options):
+    alive = []
+    _use_data(o, data, labels, splits, alive)
     o.out = _bytes(out)
     _set(o, options, alive)
     return _result_of(_Job(progress, note), _lib.graft_train, o)

@@ -155,6 +155,15 @@ class Train(unittest.TestCase):
             self.assertEqual(len(f.readlines()), 2)
 
 
+    def test_pretrain(self):
+        _, pictures, labels = load()
+        r = graft.pretrain(pictures, NETWORK, "new.onnx", labels=labels, test=0.2, epochs=1,
+                           batch_size=16)
+        self.assertEqual(r.rows[-1]["method"], "trained network")
+        with self.assertRaisesRegex(graft.Error, "resnet20"):  # lists what there is
+            graft.pretrain("stripes", "resnet21", "none.onnx")
+
+
 class Predict(unittest.TestCase):
     def test_files_and_arrays_agree(self):
         paths, pictures, _ = load()

@@ -261,13 +261,16 @@ static void same_model(void **state)
     struct graft_error err = {0};
     char path_a[100], path_b[100];
     size_t size_a, size_b;
-    assert_int_equal(train(&source, NULL, path_a, &err), GRAFT_OK);
-    assert_int_equal(train(NULL, NULL, path_b, &err), GRAFT_OK);
-    uint8_t *a = read_all(path_a, &size_a), *b = read_all(path_b, &size_b);
-    assert_int_equal(size_a, size_b);
-    assert_memory_equal(a, b, size_a);
-    gr_free(a);
-    gr_free(b);
+    for (int tuned = 0; tuned < 2; tuned++) {
+        const char *unfreeze = tuned ? "all" : NULL;
+        assert_int_equal(train(&source, unfreeze, path_a, &err), GRAFT_OK);
+        assert_int_equal(train(NULL, unfreeze, path_b, &err), GRAFT_OK);
+        uint8_t *a = read_all(path_a, &size_a), *b = read_all(path_b, &size_b);
+        assert_int_equal(size_a, size_b);
+        assert_memory_equal(a, b, size_a);
+        gr_free(a);
+        gr_free(b);
+    }
 }
 
 static void count_warnings(void *user, enum graft_level level, const char *topic, const char *text)
@@ -368,6 +371,17 @@ static void refused(void **state)
     }
     source.read = NULL;
     assert_int_equal(gr_source_open(&source, &ds, &err), GRAFT_E_ARG);
+    /* both, or neither, of paths and a source */
+    struct graft_predict_options o;
+    const char *const path = folder;
+    graft_predict_options_init(&o);
+    o.model = NETWORK;
+    assert_int_equal(graft_predict(&o, on_prediction, NULL, NULL, NULL, &err), GRAFT_E_ARG);
+    o.pictures.source = &source;
+    o.n_paths = 1;
+    o.paths = &path;
+    assert_int_equal(graft_predict(&o, on_prediction, NULL, NULL, NULL, &err), GRAFT_E_ARG);
+    assert_int_equal(graft_check(NULL, &o.pictures, NULL, &err), GRAFT_E_ARG);
 }
 
 static void too_large(void **state)
