@@ -12,6 +12,7 @@ enum opt_kind {
     OPT_STRING, /* const char * */
     OPT_INT,    /* int, min..max */
     OPT_SEED,   /* uint64_t */
+    OPT_SIZE,   /* size_t: bytes, with K, M, G or T for powers of 1024; at least 1 */
     OPT_REAL,   /* double, min..max */
     OPT_CHOICE, /* int: index into the words of `arg`, which are separated by '|' */
     OPT_GROUP   /* no option: a heading in --help */
@@ -22,7 +23,8 @@ struct opt {
     char letter; /* 0: none */
     const char *name;
     void *target;
-    const char *arg; /* how --help shows the argument */
+    const char *arg; /* how --help shows the argument; shells offer files where FILE or MODEL is in
+                        it, folders for DIR */
     const char *help;
     double min, max;
 };
@@ -32,6 +34,8 @@ struct command {
     int (*run)(const struct command *c, int argc, char **argv);
     const char *text;     /* more for the man page and `--help` */
     const char *examples; /* whole lines, "$ " before each command */
+    /* Set by opt_show: opt_parse calls it with the rows and parses nothing. */
+    void (*show)(const struct command *c, const struct opt *opts);
 };
 extern const struct command commands[]; /* sorted, ends with a NULL name */
 
@@ -39,9 +43,15 @@ extern const struct command commands[]; /* sorted, ends with a NULL name */
    status (--help was asked for: 0; a wrong option: 2 with a message). `opts` ends with a NULL name
    and kind OPT_FLAG. */
 int opt_parse(const struct command *c, const struct opt *opts, int argc, char **argv, int *n);
-/* Writes the manual page of all commands in roff; each command's options come from running it with
-   the environment variable that opt_parse looks for. */
-int opt_write_man(FILE *f);
+/* Calls `show` with the option rows of a command. */
+void opt_show(const struct command *c, void (*show)(const struct command *, const struct opt *));
+bool opt_takes_files(const struct opt *o);
+bool opt_takes_folders(const struct opt *o);
+
+/* Written to standard output from the tables of commands and options: a manual page in roff (of one
+   command, or of the tool where it is NULL) and completions; false for a shell that is unknown. */
+void man_write(const struct command *c);
+bool complete_write(const char *shell);
 
 /* ---- what every command prints ------------------------------------------------------------- */
 
@@ -105,6 +115,7 @@ struct ui_pre {
     int img_size, resize_to;
     const char *mean, *std;
     int channels, resize, filter;
+    enum graft_channels planes;
     struct graft_preprocess pre;
 };
 #define PRE_OPTIONS(u, labels_target)                                                              \
@@ -113,8 +124,10 @@ struct ui_pre {
          "labels",   labels_target,                                                                \
          "FILE",     "class names of the source model, one a line",                                \
          0,          0},                                                                           \
-        {OPT_INT, 0,   "img-size", &(u)->img_size, "N", "width and height of the network's input", \
-         1,       8192},                                                                           \
+        {OPT_INT,    0,                                                                            \
+         "img-size", &(u)->img_size,                                                               \
+         "N",        "width and height of the model's input, if the network can",                  \
+         1,          8192},                                                                        \
         {OPT_INT, 0,   "resize-to", &(u)->resize_to, "N", "short side before the centre crop",     \
          1,       8192},                                                                           \
         {OPT_CHOICE,                                                                               \
@@ -133,10 +146,22 @@ struct ui_pre {
          "filter, as in Pillow",                                                                   \
          0,                                                                                        \
          0},                                                                                       \
-        {OPT_CHOICE, 0, "channels", &(u)->channels, "rgb|bgr|grey", "order of the planes", 0, 0},  \
-        {OPT_STRING, 0,       "mean",                                                              \
-         &(u)->mean, "A,B,C", "input = (pixel/255 - mean) / std, in the order of the planes",      \
-         0,          0},                                                                           \
+        {OPT_CHOICE,                                                                               \
+         0,                                                                                        \
+         "channels",                                                                               \
+         &(u)->channels,                                                                           \
+         "rgb|bgr|grey|rgba",                                                                      \
+         "planes of the model's input; another number of them changes the first layer",            \
+         0,                                                                                        \
+         0},                                                                                       \
+        {OPT_STRING,                                                                               \
+         0,                                                                                        \
+         "mean",                                                                                   \
+         &(u)->mean,                                                                               \
+         "A,B,C",                                                                                  \
+         "input = (pixel/255 - mean) / std, for the planes that the network was made for",         \
+         0,                                                                                        \
+         0},                                                                                       \
     {                                                                                              \
         OPT_STRING, 0, "std", &(u)->std, "A,B,C", "see --mean", 0, 0                               \
     }

@@ -27,9 +27,13 @@ int cmd_convert(const struct command *c, int argc, char **argv)
         return EXIT_USAGE;
     }
     if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&ui, &pre, argv[0], &o)) < 0) {
-        if (graft_model_load(argv[0], &o, &m, &err) || graft_model_save(m, out, &err))
+        const struct graft_model_info *info;
+        if (graft_model_load(argv[0], &o, &m, &err) || graft_model_save(m, out, &err) ||
+            graft_model_inspect(m, &info, &err))
             code = ui_fail(&ui, &err);
-        else
+        for (int i = 0; code < 0 && i < info->n_notes; i++)
+            ev.note(ev.user, GRAFT_NOTE, argv[0], info->notes[i]);
+        if (code < 0)
             code = printf("wrote %s\n", out) < 0 ? EXIT_RUN : ui_flush();
     }
     graft_model_free(m);

@@ -28,10 +28,19 @@ static void print_shape(FILE *f, int rank, const int64_t *shape)
             fprintf(f, i ? "x%lld" : "%lld", (long long)shape[i]);
 }
 
+/* One for each plane. */
+static void print_numbers(bool exact, const char *between, enum graft_channels channels,
+                          const double *v)
+{
+    int n = channels == GRAFT_GREY ? 1 : channels == GRAFT_RGBA ? 4 : 3;
+    for (int i = 0; i < n; i++)
+        printf("%s%.*g", i ? between : "", exact ? 9 : 6, v[i]);
+}
+
 static void print_preprocess(const struct graft_model_info *m)
 {
     static const char *const filters[] = {"nearest", "bilinear", "bicubic", "lanczos", "box"};
-    static const char *const planes[] = {"RGB", "BGR", "grey"};
+    static const char *const planes[] = {"RGB", "BGR", "grey", "RGBA"};
     const struct graft_preprocess *p = &m->preprocess;
     printf("preprocess  ");
     if (p->resize == GRAFT_RESIZE_SHORTEST)
@@ -39,9 +48,11 @@ static void print_preprocess(const struct graft_model_info *m)
     else
         printf("%s to %dx%d", p->resize == GRAFT_RESIZE_STRETCH ? "stretch" : "letterbox", p->width,
                p->height);
-    printf(", %s, %s, (pixel*%.6g - [%g %g %g]) / [%g %g %g]\n            from: %s%s\n",
-           filters[p->filter], planes[p->channels], p->scale, p->mean[0], p->mean[1], p->mean[2],
-           p->std[0], p->std[1], p->std[2], m->preprocess_source,
+    printf(", %s, %s, (pixel*%.6g - [", filters[p->filter], planes[p->channels], p->scale);
+    print_numbers(false, " ", p->channels, p->mean);
+    fputs("]) / [", stdout);
+    print_numbers(false, " ", p->channels, p->std);
+    printf("]\n            from: %s%s\n", m->preprocess_source,
            m->preprocess_guessed ? " (change with --mean --std --channels --img-size ...)" : "");
 }
 
@@ -127,7 +138,7 @@ static void print_json(const struct graft_model_info *m)
 {
     static const char *const resizes[] = {"shortest", "stretch", "letterbox"};
     static const char *const filters[] = {"nearest", "bilinear", "bicubic", "lanczos", "box"};
-    static const char *const planes[] = {"rgb", "bgr", "grey"};
+    static const char *const planes[] = {"rgb", "bgr", "grey", "rgba"};
     const struct graft_preprocess *p = &m->preprocess;
     puts("{");
     json_pair("path", m->path);
@@ -147,11 +158,13 @@ static void print_json(const struct graft_model_info *m)
     json_shape(m->input_rank, m->input_shape);
     printf(",\n  \"preprocess\": {\"width\": %d, \"height\": %d, \"resize\": \"%s\", "
            "\"resize_to\": %d, \"filter\": \"%s\", \"channels\": \"%s\", \"scale\": %.17g, "
-           "\"mean\": [%.9g, %.9g, %.9g], \"std\": [%.9g, %.9g, %.9g], \"guessed\": %s, "
-           "\"source\": ",
+           "\"mean\": [",
            p->width, p->height, resizes[p->resize], p->resize_to, filters[p->filter],
-           planes[p->channels], p->scale, p->mean[0], p->mean[1], p->mean[2], p->std[0], p->std[1],
-           p->std[2], m->preprocess_guessed ? "true" : "false");
+           planes[p->channels], p->scale);
+    print_numbers(true, ", ", p->channels, p->mean);
+    fputs("], \"std\": [", stdout);
+    print_numbers(true, ", ", p->channels, p->std);
+    printf("], \"guessed\": %s, \"source\": ", m->preprocess_guessed ? "true" : "false");
     put_json_string(stdout, m->preprocess_source);
     puts("},");
     json_pair("head", m->head);

@@ -23,83 +23,94 @@ struct tune_words {
 };
 
 /* Rows of struct graft_finetune_options that both commands have, with their defaults as text. */
-#define TUNE_OPTIONS(f, w, EPOCHS, BATCH, LR, OPT, DECAY, LAYER, CLIP, BN, AUGMENT)                \
-    {OPT_INT,  0,                                                                                  \
-     "epochs", &(f)->epochs,                                                                       \
-     "N",      "passes over the training pictures (default " EPOCHS ")",                           \
-     1,        1e6},                                                                               \
-        {OPT_INT, 0,   "batch-size", &(f)->batch, "N", "examples a step (default " BATCH ")",      \
-         1,       4096},                                                                           \
-        {OPT_INT, 0, "accumulate", &(f)->accumulate, "N", "batches a step (default 1)", 1, 4096},  \
-        {OPT_REAL, 0, "lr", &(f)->lr, "X", "largest learning rate (default " LR ")", 1e-12, 100},  \
-        {OPT_CHOICE, 0, "opt", &(w)->opt, "adamw|sgd", "optimiser (default " OPT ")", 0, 0},       \
-        {OPT_CHOICE,                                                                               \
-         0,                                                                                        \
-         "sched",                                                                                  \
-         &(w)->sched,                                                                              \
-         "one-cycle|cosine|step|constant",                                                         \
-         "schedule of the rate (default one-cycle)",                                               \
-         0,                                                                                        \
-         0},                                                                                       \
-        {OPT_REAL, 0,                                                                              \
-         "warmup", &(f)->warmup,                                                                   \
-         "F",      "part of the steps with rising rate (cosine, step)",                            \
-         0,        1},                                                                             \
-        {OPT_REAL,                                                                                 \
-         0,                                                                                        \
-         "weight-decay",                                                                           \
-         &(f)->weight_decay,                                                                       \
-         "X",                                                                                      \
-         "of weights with more than one dimension (default " DECAY ")",                            \
-         0,                                                                                        \
-         100},                                                                                     \
-        {OPT_REAL,      0,                                                                         \
-         "layer-decay", &(f)->layer_decay,                                                         \
-         "X",           "rate of a stage relative to the one above it (default " LAYER ")",        \
-         0.01,          1},                                                                        \
-        {OPT_REAL,   0,   "clip-grad",                                                             \
-         &(f)->clip, "X", "largest norm of the gradient (default " CLIP "; 0: none)",              \
-         0,          1e9},                                                                         \
-        {OPT_REAL,                                                                                 \
-         0,                                                                                        \
-         "label-smoothing",                                                                        \
-         &(f)->label_smoothing,                                                                    \
-         "X",                                                                                      \
-         "part of each label that is spread over all classes (default 0)",                         \
-         0,                                                                                        \
-         0.99},                                                                                    \
-        {OPT_REAL, 0, "focal", &(f)->focal, "GAMMA", "focal loss (default 0: none)", 0, 20},       \
-        {OPT_REAL, 0, "mixup", &(f)->mixup, "ALPHA", "mix pictures and labels (default 0: no)",    \
-         0,        10},                                                                            \
-        {OPT_REAL, 0, "cutmix", &(f)->cutmix, "ALPHA", "paste patches and labels (default 0: no)", \
-         0,        10},                                                                            \
-        {OPT_REAL, 0,       "ema", &(f)->ema, "DECAY", "average of the weights (default 0: none)", \
-         0,        0.999999},                                                                      \
-        {OPT_REAL, 0,  "l2-sp", &(f)->pull, "X", "pull towards the source weights (default 0)",    \
-         0,        100},                                                                           \
-        {OPT_INT,    0,                                                                            \
-         "patience", &(f)->patience,                                                               \
-         "N",        "stop after N epochs without improvement (default 0: never)",                 \
-         0,          1e6},                                                                         \
-        {OPT_CHOICE,                                                                               \
-         0,                                                                                        \
-         "bn",                                                                                     \
-         &(w)->bn,                                                                                 \
-         "frozen|adapt|train",                                                                     \
-         "batch-norm: untouched, scale and bias trained, batch statistics (default " BN ")",       \
-         0,                                                                                        \
-         0},                                                                                       \
-        {OPT_CHOICE,                                                                               \
-         0,                                                                                        \
-         "augment",                                                                                \
-         &(w)->augment,                                                                            \
-         "none|shift|light|trivial",                                                               \
-         "views of each picture, when the whole network is trained (default " AUGMENT ")",         \
-         0,                                                                                        \
-         0},                                                                                       \
+#define TUNE_OPTIONS(f, w, EPOCHS, BATCH, LR, OPT, DECAY, LAYER, CLIP, BN, AUGMENT)                 \
+    {OPT_INT,  0,                                                                                   \
+     "epochs", &(f)->epochs,                                                                        \
+     "N",      "passes over the training pictures (default " EPOCHS ")",                            \
+     1,        1e6},                                                                                \
+        {OPT_INT, 0,   "batch-size", &(f)->batch, "N", "examples a step (default " BATCH ")",       \
+         1,       4096},                                                                            \
+        {OPT_INT, 0, "accumulate", &(f)->accumulate, "N", "batches a step (default 1)", 1, 4096},   \
+        {OPT_REAL, 0, "lr", &(f)->lr, "X", "largest learning rate (default " LR ")", 1e-12, 100},   \
+        {OPT_FLAG, 0, "find-lr", &(f)->find_lr, NULL, "learning rate by a range test first", 0, 0}, \
+        {OPT_CHOICE, 0, "opt", &(w)->opt, "adamw|sgd", "optimiser (default " OPT ")", 0, 0},        \
+        {OPT_CHOICE,                                                                                \
+         0,                                                                                         \
+         "sched",                                                                                   \
+         &(w)->sched,                                                                               \
+         "one-cycle|cosine|step|constant",                                                          \
+         "schedule of the rate (default one-cycle)",                                                \
+         0,                                                                                         \
+         0},                                                                                        \
+        {OPT_REAL, 0,                                                                               \
+         "warmup", &(f)->warmup,                                                                    \
+         "F",      "part of the steps with rising rate (cosine, step)",                             \
+         0,        1},                                                                              \
+        {OPT_REAL,                                                                                  \
+         0,                                                                                         \
+         "weight-decay",                                                                            \
+         &(f)->weight_decay,                                                                        \
+         "X",                                                                                       \
+         "of weights with more than one dimension (default " DECAY ")",                             \
+         0,                                                                                         \
+         100},                                                                                      \
+        {OPT_REAL,      0,                                                                          \
+         "layer-decay", &(f)->layer_decay,                                                          \
+         "X",           "rate of a stage relative to the one above it (default " LAYER ")",         \
+         0.01,          1},                                                                         \
+        {OPT_REAL,   0,   "clip-grad",                                                              \
+         &(f)->clip, "X", "largest norm of the gradient (default " CLIP "; 0: none)",               \
+         0,          1e9},                                                                          \
+        {OPT_REAL,                                                                                  \
+         0,                                                                                         \
+         "label-smoothing",                                                                         \
+         &(f)->label_smoothing,                                                                     \
+         "X",                                                                                       \
+         "part of each label that is spread over all classes (default 0)",                          \
+         0,                                                                                         \
+         0.99},                                                                                     \
+        {OPT_REAL, 0, "focal", &(f)->focal, "GAMMA", "focal loss (default 0: none)", 0, 20},        \
+        {OPT_REAL, 0, "mixup", &(f)->mixup, "ALPHA", "mix pictures and labels (default 0: no)",     \
+         0,        10},                                                                             \
+        {OPT_REAL, 0, "cutmix", &(f)->cutmix, "ALPHA", "paste patches and labels (default 0: no)",  \
+         0,        10},                                                                             \
+        {OPT_REAL, 0,       "ema", &(f)->ema, "DECAY", "average of the weights (default 0: none)",  \
+         0,        0.999999},                                                                       \
+        {OPT_REAL, 0,  "l2-sp", &(f)->pull, "X", "pull towards the source weights (default 0)",     \
+         0,        100},                                                                            \
+        {OPT_INT,    0,                                                                             \
+         "patience", &(f)->patience,                                                                \
+         "N",        "stop after N epochs without improvement (default 0: never)",                  \
+         0,          1e6},                                                                          \
+        {OPT_CHOICE,                                                                                \
+         0,                                                                                         \
+         "bn",                                                                                      \
+         &(w)->bn,                                                                                  \
+         "frozen|adapt|train",                                                                      \
+         "batch-norm: untouched, scale and bias trained, batch statistics (default " BN ")",        \
+         0,                                                                                         \
+         0},                                                                                        \
+        {OPT_CHOICE,                                                                                \
+         0,                                                                                         \
+         "augment",                                                                                 \
+         &(w)->augment,                                                                             \
+         "none|shift|light|trivial",                                                                \
+         "views of each picture, when the whole network is trained (default " AUGMENT ")",          \
+         0,                                                                                         \
+         0},                                                                                        \
+        {OPT_FLAG, 0, "gradual", &(f)->gradual, NULL, "one more stage moves in each epoch", 0, 0},  \
+        {OPT_INT,    0,   "soup",                                                                   \
+         &(f)->soup, "N", "average the N best epochs where that is better (default 1: no)",         \
+         1,          64},                                                                           \
+    {                                                                                               \
+        OPT_FLAG, 0, "resume", &(f)->resume, NULL, "go on from an interrupted run's checkpoint",    \
+            0, 0                                                                                    \
+    }
+
+#define MEMORY_OPTION(p)                                                                           \
     {                                                                                              \
-        OPT_FLAG, 0, "resume", &(f)->resume, NULL, "go on from an interrupted run's checkpoint",   \
-            0, 0                                                                                   \
+        OPT_SIZE, 0, "mem", &(p)->memory, "SIZE",                                                  \
+            "to stay within (500M, 2G), by computing twice, then by smaller batches", 0, 0         \
     }
 
 static void apply_words(const struct tune_words *w, struct graft_finetune_options *f)
@@ -155,9 +166,18 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
          "balanced: rare classes count as much as frequent ones", 0, 0},
         {OPT_GROUP, 0, "Fine-tuning", NULL, NULL, NULL, 0, 0},
-        {OPT_STRING, 0, "unfreeze", &f->unfreeze, "N|all|/REGEX/",
-         "train the last N stages, everything, or weights by name, with the new head", 0, 0},
+        {OPT_STRING, 0, "unfreeze", &f->unfreeze, "N|all|auto|/REGEX/",
+         "train the last N stages, everything, as many stages as pay (auto), or weights by name, "
+         "with the new head",
+         0, 0},
+        {OPT_INT, 0, "lora", &f->lora, "R",
+         "adapters of rank R learn instead of the linear and 1x1 weights that --unfreeze chooses, "
+         "and are merged into them at the end",
+         1, 65536},
+        {OPT_REAL, 0, "lora-alpha", &f->lora_alpha, "X", "an adapter counts X / R (default: X = R)",
+         1e-6, 1e9},
         TUNE_OPTIONS(f, &words, "10", "32", "0.001", "adamw", "0.01", "0.9", "1", "frozen", "none"),
+        MEMORY_OPTION(&o.pictures),
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F",
          "part on which fine-tuning is validated; the head alone learns from it (default 0.1)", 0,
@@ -221,6 +241,7 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
         {OPT_GROUP, 0, "Training", NULL, NULL, NULL, 0, 0},
         TUNE_OPTIONS(f, &words, "40", "128", "0.1", "sgd", "0.0005", "1", "0", "train", "shift"),
+        MEMORY_OPTION(&o.pictures),
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
          "balanced: rare classes count as much as frequent ones", 0, 0},
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},

@@ -42,7 +42,7 @@ const struct command commands[] = {
      "to OUT.onnx.run/.",
      "$ graft train flowers/ --from resnet18.pth -o flowers.onnx\n"
      "$ graft train list.csv --from mobilenet_v2.onnx --head knn:5 -o mine.onnx\n"},
-    {NULL, NULL, NULL, NULL, NULL, NULL},
+    {0},
 };
 
 static int usage(FILE *f)
@@ -53,6 +53,20 @@ static int usage(FILE *f)
         fprintf(f, "  %-10s %s\n", c->name, c->help);
     fprintf(f, "\n'graft COMMAND --help' shows the options of a command.\n");
     return f == stdout ? EXIT_OK : EXIT_USAGE;
+}
+
+static const struct command *find(const char *name)
+{
+    for (const struct command *c = commands; c->name; c++)
+        if (!strcmp(c->name, name))
+            return c;
+    return NULL;
+}
+
+static int unknown(const char *name)
+{
+    fprintf(stderr, "graft: '%s' is not a command; 'graft --help' lists them\n", name);
+    return EXIT_USAGE;
 }
 
 /* Decoding threads and computing threads share the cores. libgomp's threads spin for milliseconds
@@ -85,13 +99,19 @@ int main(int argc, char **argv)
         printf("graft %s\n", graft_version());
         return ui_flush();
     }
-    if (!strcmp(name, "--man")) {
-        opt_write_man(stdout);
+    if (!strcmp(name, "--man") && argc <= 3) {
+        const struct command *c = argc == 3 ? find(argv[2]) : NULL;
+        if (argc == 3 && !c)
+            return unknown(argv[2]);
+        man_write(c);
         return ui_flush();
     }
-    for (const struct command *c = commands; c->name; c++)
-        if (!strcmp(c->name, name))
-            return c->run(c, argc - 1, argv + 1);
-    fprintf(stderr, "graft: '%s' is not a command; 'graft --help' lists them\n", name);
-    return EXIT_USAGE;
+    if (!strcmp(name, "--completion")) {
+        if (argc == 3 && complete_write(argv[2]))
+            return ui_flush();
+        fprintf(stderr, "graft: --completion takes the name of a shell: bash, fish or zsh\n");
+        return EXIT_USAGE;
+    }
+    const struct command *c = find(name);
+    return c ? c->run(c, argc - 1, argv + 1) : unknown(name);
 }

@@ -5,11 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-static FILE *man; /* set while the manual page is written: options are described, not parsed */
-
 static bool is_end(const struct opt *o)
 {
     return !o->name;
+}
+
+void opt_show(const struct command *c, void (*show)(const struct command *, const struct opt *))
+{
+    struct command asked = *c;
+    asked.show = show;
+    c->run(&asked, 0, NULL);
+}
+
+bool opt_takes_files(const struct opt *o)
+{
+    return o->kind == OPT_STRING && (strstr(o->arg, "FILE") || strstr(o->arg, "MODEL"));
+}
+
+bool opt_takes_folders(const struct opt *o)
+{
+    return o->kind == OPT_STRING && !strcmp(o->arg, "DIR");
 }
 
 static void print_help(const struct command *c, const struct opt *opts)
@@ -38,66 +53,6 @@ static void print_help(const struct command *c, const struct opt *opts)
     printf("\nExample:\n%s", c->examples);
 }
 
-static void man_text(const char *s)
-{
-    for (; *s; s++) {
-        if (*s == '-' || *s == '\\')
-            fputc('\\', man);
-        fputc(*s, man);
-    }
-}
-
-static void print_man(const struct command *c, const struct opt *opts)
-{
-    fprintf(man, ".SS graft %s ", c->name);
-    man_text(c->args);
-    fprintf(man, "\n%c%s. ", c->help[0] - 32, c->help + 1);
-    man_text(c->text);
-    fputc('\n', man);
-    for (const struct opt *o = opts; !is_end(o); o++) {
-        if (o->kind == OPT_GROUP)
-            continue;
-        fputs(".TP\n\\fB", man);
-        if (o->letter)
-            fprintf(man, "\\-%c\\fR, \\fB", o->letter);
-        fputs("\\-\\-", man);
-        man_text(o->name);
-        fputs("\\fR", man);
-        if (o->arg) {
-            fputs(" \\fI", man);
-            man_text(o->arg);
-            fputs("\\fR", man);
-        }
-        fputc('\n', man);
-        man_text(o->help);
-        fputc('\n', man);
-    }
-    fputs(".PP\n.nf\n", man);
-    man_text(c->examples);
-    fputs(".fi\n", man);
-}
-
-int opt_write_man(FILE *f)
-{
-    man = f;
-    fprintf(f,
-            ".TH GRAFT 1 \"\" \"graft %s\" \"User Commands\"\n.SH NAME\n"
-            "graft \\- transfer learning: a pre\\-trained network becomes your classifier\n"
-            ".SH SYNOPSIS\n\\fBgraft\\fR \\fICOMMAND\\fR [\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n"
-            "Results go to standard output, notes and progress to standard error.\n"
-            ".SH COMMANDS\n",
-            graft_version());
-    for (const struct command *c = commands; c->name; c++)
-        c->run(c, 0, NULL);
-    fputs(".SH EXIT STATUS\n0 done; 1 run\\-time failure; 2 usage; 3 bad or unsupported input; 4 "
-          "data check failed; 5 a required figure was not reached; 130 interrupted.\n"
-          ".SH ENVIRONMENT\n.TP\nGRAFT_CACHE\nfolder of the feature cache\n"
-          ".TP\nOMP_NUM_THREADS\nthreads for computing (default: one per core)\n"
-          ".TP\nNO_COLOR\nno colours\n",
-          f);
-    return ferror(f) ? EXIT_RUN : EXIT_OK;
-}
-
 static int wrong(const struct command *c, const char *fmt, const char *a, const char *b)
 {
     fprintf(stderr, "graft %s: ", c->name);
@@ -119,6 +74,21 @@ static bool read_choice(const char *words, const char *value, int *out)
         words = end ? end + 1 : NULL;
     }
     return false;
+}
+
+static bool read_size(const char *value, size_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(value, &end, 10);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (*value < '0' || *value > '9' || errno || !v || (*end && (!unit || end[1])) ||
+        v > SIZE_MAX >> shift)
+        return false;
+    *out = (size_t)v << shift;
+    return true;
 }
 
 /* False when `value` is not what the option takes. */
@@ -144,6 +114,8 @@ static bool set(const struct opt *o, const char *value)
         *(uint64_t *)o->target = v;
         return true;
     }
+    case OPT_SIZE:
+        return read_size(value, o->target);
     case OPT_REAL: {
         double v = strtod(value, &end);
         if (end == value || *end || !isfinite(v) || v < o->min || v > o->max)
@@ -172,8 +144,8 @@ static const struct opt *find(const struct opt *opts, const char *arg, size_t le
 
 int opt_parse(const struct command *c, const struct opt *opts, int argc, char **argv, int *n)
 {
-    if (man) {
-        print_man(c, opts);
+    if (c->show) {
+        c->show(c, opts);
         return EXIT_OK;
     }
     bool only_words = false;

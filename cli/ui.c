@@ -224,30 +224,24 @@ void ui_pre_init(struct ui_pre *u)
 }
 
 /* "0.5,0.5,0.5", or one number for all planes. */
-static bool read_planes(const char *text, double out[3])
+static bool read_planes(const char *text, enum graft_channels channels, double out[4])
 {
+    const int max = channels == GRAFT_RGBA ? 4 : 3;
     int n = 0;
     char *end;
-    for (const char *p = text; n < 3; p = end + 1) {
+    for (const char *p = text; n < max; p = end + 1) {
         out[n] = strtod(p, &end);
         if (end == p || (*end && *end != ','))
             return false;
         n++;
         if (!*end)
             break;
-        if (n == 3)
+        if (n == max)
             return false;
     }
     if (n == 1)
-        out[1] = out[2] = out[0];
-    return n != 2;
-}
-
-static void swap(double *a, double *b)
-{
-    double t = *a;
-    *a = *b;
-    *b = t;
+        out[1] = out[2] = out[3] = out[0];
+    return n == 1 || n == max;
 }
 
 int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *path, struct graft_load_options *o)
@@ -257,13 +251,20 @@ int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *path, struct graft
     struct graft_model *m = NULL;
     struct graft_error err;
     const struct graft_model_info *info;
-    if (!u->img_size && !u->resize_to && !u->mean && !u->std && u->channels < 0 && u->resize < 0 &&
-        u->filter < 0)
+    struct graft_load_options first;
+    graft_load_options_init(&first);
+    if (u->channels >= 0) {
+        u->planes = (enum graft_channels)u->channels;
+        o->channels = &u->planes;
+    }
+    if (!u->img_size && !u->resize_to && !u->mean && !u->std && u->resize < 0 && u->filter < 0)
         return -1;
     bool by_name = false;
     for (size_t i = 0; graft_arch(i); i++)
         by_name = by_name || !strcmp(graft_arch(i), path);
-    if ((by_name ? graft_model_new(path, 0, &m, &err) : graft_model_load(path, NULL, &m, &err)) ||
+    if (u->channels == GRAFT_RGB || u->channels == GRAFT_BGR)
+        first.channels = &u->planes; /* the order in which --mean and --std are then given */
+    if ((by_name ? graft_model_new(path, 0, &m, &err) : graft_model_load(path, &first, &m, &err)) ||
         graft_model_inspect(m, &info, &err)) {
         graft_model_free(m);
         return ui_fail(ui, &err);
@@ -276,23 +277,17 @@ int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *path, struct graft
     }
     if (u->resize_to)
         u->pre.resize_to = u->resize_to;
-    enum graft_channels was = u->pre.channels;
-    if (u->channels >= 0)
-        u->pre.channels = (enum graft_channels)u->channels;
-    if ((was == GRAFT_RGB && u->pre.channels == GRAFT_BGR) ||
-        (was == GRAFT_BGR && u->pre.channels == GRAFT_RGB)) { /* the model's numbers go along */
-        swap(&u->pre.mean[0], &u->pre.mean[2]);
-        swap(&u->pre.std[0], &u->pre.std[2]);
-    }
     if (u->resize >= 0)
         u->pre.resize = (enum graft_resize)u->resize;
     if (u->filter >= 0)
         u->pre.filter = filters[u->filter];
     if (u->mean || u->std)
         u->pre.scale = 1.0 / 255;
-    if ((u->mean && !read_planes(u->mean, u->pre.mean)) ||
-        (u->std && !read_planes(u->std, u->pre.std))) {
-        fprintf(stderr, "graft: --mean and --std take one or three numbers, as in 0.5,0.5,0.5\n");
+    if ((u->mean && !read_planes(u->mean, u->pre.channels, u->pre.mean)) ||
+        (u->std && !read_planes(u->std, u->pre.channels, u->pre.std))) {
+        fprintf(
+            stderr,
+            "graft: --mean and --std take one number, or one for each plane, as in 0.5,0.5,0.5\n");
         return EXIT_USAGE;
     }
     o->preprocess = &u->pre;

@@ -87,7 +87,7 @@ enum graft_resize {
     GRAFT_RESIZE_LETTERBOX /* aspect kept, whole picture inside, borders filled with pad_value */
 };
 enum graft_filter { GRAFT_NEAREST, GRAFT_BILINEAR, GRAFT_BICUBIC, GRAFT_LANCZOS, GRAFT_BOX };
-enum graft_channels { GRAFT_RGB, GRAFT_BGR, GRAFT_GREY };
+enum graft_channels { GRAFT_RGB, GRAFT_BGR, GRAFT_GREY, GRAFT_RGBA };
 
 /* Pixels p in 0..255 become (p * scale - mean[c]) / std[c]. Resizing is Pillow's (antialiased,
    8-bit between the passes), in the way torchvision.transforms calls it on Pillow images. */
@@ -98,7 +98,7 @@ struct graft_preprocess {
     enum graft_filter filter;
     enum graft_channels channels; /* order in which planes are given to the network */
     double scale;
-    double mean[3], std[3]; /* in the order of `channels` */
+    double mean[4], std[4]; /* in the order of `channels` */
     int pad_value;          /* 0..255, for GRAFT_RESIZE_LETTERBOX and crops past the border */
 };
 
@@ -110,8 +110,17 @@ struct graft_model;
 
 struct graft_load_options {
     const char *labels; /* a file with one class name a line, or NULL: those in the model */
-    const struct graft_preprocess *preprocess; /* overrides what the model says, or NULL */
-    void *reserved[8];
+    /* Overrides what the model says, or NULL. Another width and height than the file declares are
+       taken where the network does not depend on them; where it does, running it says which node.
+     */
+    const struct graft_preprocess *preprocess;
+    /* The planes that the model shall take, or NULL: those it was made for. Another number of them
+       than the network has changes its first layer, so that it computes the same from a grey
+       picture as from three equal planes, from an opaque RGBA picture as from RGB, and from RGB as
+       from the mean of the three planes; the model's notes say how. `preprocess` is then about the
+       planes that the network was made for. */
+    const enum graft_channels *channels;
+    void *reserved[7];
 };
 GRAFT_API void graft_load_options_init(struct graft_load_options *o);
 
@@ -206,6 +215,14 @@ GRAFT_API enum graft_status graft_predict_bytes(struct graft_predictor *p, const
 GRAFT_API enum graft_status graft_predict_pixels(struct graft_predictor *p, const uint8_t *rgb,
                                                  int width, int height, size_t stride, float *probs,
                                                  struct graft_error *err);
+/* Many pictures that the caller has prepared: x holds n arrays of the size that the model's
+   preprocessing says, (channels, height, width) or, where its input is declared so, (height, width,
+   channels), after mean and std; fills probs[n * n_classes]. Any n; inside, batches of 8, and what
+   is left over one by one (the last digits may differ between the two). The first call with 8
+   pictures or more plans the network for batches, after that nothing is allocated. */
+GRAFT_API enum graft_status graft_predict_batch(struct graft_predictor *p, int64_t n,
+                                                const float *x, float *probs,
+                                                struct graft_error *err);
 
 /* ---- results ------------------------------------------------------------------------------- */
 
@@ -249,13 +266,18 @@ struct graft_data_options {
     enum graft_precision precision;
     const char *cache;  /* folder of the feature cache; NULL: the default; "": none */
     int64_t max_pixels; /* largest picture that is decoded */
+    size_t memory; /* bytes that graft_train may take in all, 0: as many as are of use. Where it is
+                      too little, fine-tuning computes part of the forward pass twice, then takes
+                      smaller batches and more of them a step; else GRAFT_E_LIMIT */
     void *reserved[8];
 };
 
 /* The second phase: back-propagation through the layers that move. */
 struct graft_finetune_options {
     const char *unfreeze;   /* NULL: head only; "N": so many stages from the top, as graft_stage
-                               lists them; "all"; "/regex/": weights by name (POSIX extended) */
+                               lists them; "all"; "auto": as many as lower the validation loss by more
+                               than its standard error; "/regex/": weights by name (POSIX
+                               extended) */
     int epochs;             /* 10 */
     int batch;              /* examples a step: 32 */
     double lr;              /* of the head: 1e-3 */
@@ -272,8 +294,14 @@ struct graft_finetune_options {
     double pull;            /* L2-SP towards the source weights: 0 */
     int patience;           /* epochs without improvement before it stops: 0, never */
     int accumulate;         /* batches a step: 1 */
+    bool find_lr;           /* lr by a range test (Smith 2017): false */
+    bool gradual;           /* one more stage moves in each epoch (Howard, Ruder 2018): false */
+    int soup;               /* greedy average of so many best epochs (Wortsman 2022): 1, none */
     const char *bn;         /* "frozen", "adapt" or "train" */
     const char *augment;    /* "none", "shift", "light" or "trivial"; with unfreeze "all" only */
+    int lora;               /* rank of adapters (LoRA) that learn instead of the linear and 1x1
+                               weights that `unfreeze` chooses, merged in the end: 0, none */
+    double lora_alpha;      /* an adapter counts alpha / rank: 0, as much as the rank */
     bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */
     void *reserved[8];
 };

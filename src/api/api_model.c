@@ -38,7 +38,7 @@ enum graft_status graft_model_load(const char *path, const struct graft_load_opt
         gr_free(m);
         return s;
     }
-    m->overridden = options && (options->labels || options->preprocess);
+    m->overridden = options && (options->labels || options->preprocess || options->channels);
     *model = m;
     return GRAFT_OK;
 }
@@ -130,6 +130,9 @@ enum graft_status graft_model_save(const struct graft_model *model, const char *
                                    struct graft_error *err)
 {
     const char *dot = strrchr(path, '.');
+    enum graft_status s = gr_job_check_size(&model->m, err);
+    if (s)
+        return s;
     if (dot && !strcmp(dot, ".onnx"))
         return save_onnx(model, path, err);
     if (dot && !strcmp(dot, ".safetensors"))

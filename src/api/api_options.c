@@ -31,6 +31,7 @@ void graft_train_options_init(struct graft_train_options *o)
         .layer_decay = 0.9,
         .clip = 1,
         .accumulate = 1,
+        .soup = 1,
         .bn = "frozen",
         .augment = "none",
     };

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_uint_fast64_t n_allocs, fail_at;
 static atomic_bool env_read;
@@ -85,6 +86,16 @@ void gr_free(void *p)
     free(p);
 }
 
+#define HUGE_PAGE ((size_t)1 << 21)
+
+/* Large blocks suffer from misses of the page table, fresh ones from a fault for each page; advice
+   only. */
+static void ask_for_huge_pages(void *p, size_t size)
+{
+    if (size >= HUGE_PAGE)
+        madvise(p, size & ~(HUGE_PAGE - 1), MADV_HUGEPAGE);
+}
+
 void *gr_alloc_aligned(size_t size, bool zero)
 {
     void *p = NULL;
@@ -92,8 +103,9 @@ void *gr_alloc_aligned(size_t size, bool zero)
         return NULL;
     /* one spare vector, so that kernels may read past the end of a row */
     size_t padded = (size + 127) & ~(size_t)63;
-    if (posix_memalign(&p, 64, padded))
+    if (posix_memalign(&p, padded < HUGE_PAGE ? 64 : HUGE_PAGE, padded))
         return NULL;
+    ask_for_huge_pages(p, padded);
     if (zero)
         memset(p, 0, padded);
     return p;

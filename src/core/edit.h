@@ -63,4 +63,32 @@ enum graft_status gr_graph_append_const(struct gr_graph *g, const char *name, en
    first entry becomes 0, "as in the input") where that is the only thing in the way. */
 enum graft_status gr_graph_free_batch(struct gr_graph *g, struct graft_error *err);
 
+/* ---- edit_input.c: other planes of a picture ------------------------------------------------- */
+
+enum { GR_MAX_PLANES = 4 };
+/* Plane f of the n_from that the network was made for is the sum of a[f][t] x plane t over the n_to
+   that it shall take, plus d[f]. */
+struct gr_planes {
+    int n_from, n_to;
+    double a[GR_MAX_PLANES][GR_MAX_PLANES], d[GR_MAX_PLANES];
+};
+struct gr_planes_report {
+    enum {
+        GR_PLANES_IN_KERNELS, /* the first layer's kernels were mixed, nothing else changed */
+        GR_PLANES_WITH_ONES,  /* so they were; d goes with a plane of ones that is put in front */
+        GR_PLANES_IN_FRONT    /* a 1x1 layer in front makes the old planes, pixel by pixel */
+    } how;
+    const char *node; /* the first layer, or what is in the way of mixing its kernels */
+};
+/* Makes the network's first input, (N,C,H,W) with axis 1 or (N,H,W,C) with axis 3, take the new
+   planes; what it computes stays the same. Constants cannot go into a bias: next to padding, which
+   is 0 in the old planes, fewer of them are summed. A plane of ones is padded like the others, so
+   it gives the same sums everywhere. */
+enum graft_status gr_graph_map_planes(struct gr_graph *g, int axis, const struct gr_planes *p,
+                                      struct gr_planes_report *report, struct graft_error *err);
+/* Average pools over the whole map, at those types of the graph's inputs, become global ones, which
+   do not depend on its size; *n: how many. A graph that cannot be typed is left as it is. */
+enum graft_status gr_graph_pool_all(struct gr_graph *g, const struct gr_type *inputs, int *n,
+                                    struct graft_error *err);
+
 #endif

@@ -107,6 +107,8 @@ struct gr_train_pass {
     void *const *din; /* overwritten */
     void *saved, *scratch;
     bool training; /* else nothing is saved, no backward follows */
+    bool again;    /* forward of this step for the second time: statistics stay as they are, and
+                      `saved` holds what the first time has left where it moved them */
     uint64_t step;
 };
 

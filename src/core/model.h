@@ -19,6 +19,8 @@ struct gr_model {
     char *producer; /* "pytorch 1.13.0" or NULL */
     int64_t ir_version;
     struct graft_preprocess pre;
+    int64_t file_height,
+        file_width;   /* of the input in the file where pre has another size, else 0 */
     bool has_pre;     /* pre is known, not merely a guess from the input's shape */
     char *pre_source; /* how it is known: "torchvision ImageNet", "metadata", "guess: ..." */
     size_t n_labels;  /* 0: unknown */

@@ -89,14 +89,14 @@ static enum graft_status tensor_size(enum gr_dtype dtype, const struct gr_shape 
     return GRAFT_OK;
 }
 
-enum graft_status gr_tensor_new(enum gr_dtype dtype, const struct gr_shape *shape,
-                                struct gr_tensor *t, struct graft_error *err)
+static enum graft_status new_tensor(enum gr_dtype dtype, const struct gr_shape *shape, bool zero,
+                                    struct gr_tensor *t, struct graft_error *err)
 {
     size_t size;
     enum graft_status s = tensor_size(dtype, shape, &size, err);
     if (s)
         return s;
-    void *data = gr_alloc_aligned(size, true);
+    void *data = gr_alloc_aligned(size, zero);
     struct gr_buffer *buf = data ? gr_buffer_new(data, size, release_aligned, NULL) : NULL;
     if (!buf) {
         gr_free_aligned(data);
@@ -104,6 +104,18 @@ enum graft_status gr_tensor_new(enum gr_dtype dtype, const struct gr_shape *shap
     }
     *t = (struct gr_tensor){dtype, *shape, size, data, buf};
     return GRAFT_OK;
+}
+
+enum graft_status gr_tensor_new(enum gr_dtype dtype, const struct gr_shape *shape,
+                                struct gr_tensor *t, struct graft_error *err)
+{
+    return new_tensor(dtype, shape, true, t, err);
+}
+
+enum graft_status gr_tensor_new_unset(enum gr_dtype dtype, const struct gr_shape *shape,
+                                      struct gr_tensor *t, struct graft_error *err)
+{
+    return new_tensor(dtype, shape, false, t, err);
 }
 
 enum graft_status gr_tensor_view(struct gr_buffer *buf, size_t offset, enum gr_dtype dtype,
@@ -125,7 +137,7 @@ enum graft_status gr_tensor_view(struct gr_buffer *buf, size_t offset, enum gr_d
 enum graft_status gr_tensor_from(enum gr_dtype dtype, const struct gr_shape *shape,
                                  const void *data, struct gr_tensor *t, struct graft_error *err)
 {
-    enum graft_status s = gr_tensor_new(dtype, shape, t, err);
+    enum graft_status s = gr_tensor_new_unset(dtype, shape, t, err);
     if (!s && t->size)
         memcpy(gr_tensor_mut(t), data, t->size);
     return s;
@@ -157,7 +169,7 @@ enum graft_status gr_tensor_convert(const struct gr_tensor *t, enum gr_dtype dty
         return GRAFT_OK;
     }
     struct gr_tensor o;
-    enum graft_status s = gr_tensor_new(dtype, &t->shape, &o, err);
+    enum graft_status s = gr_tensor_new_unset(dtype, &t->shape, &o, err);
     if (s)
         return s;
     if ((uintptr_t)t->data % 4 && dtype != t->dtype) { /* the fast pairs want aligned data */

@@ -31,6 +31,9 @@ struct gr_tensor {
 /* A new zeroed 64-byte aligned tensor; the writable pointer is gr_tensor_mut. */
 enum graft_status gr_tensor_new(enum gr_dtype dtype, const struct gr_shape *shape,
                                 struct gr_tensor *t, struct graft_error *err);
+/* The same, for a caller that writes every element. */
+enum graft_status gr_tensor_new_unset(enum gr_dtype dtype, const struct gr_shape *shape,
+                                      struct gr_tensor *t, struct graft_error *err);
 /* A view of buf at byte `offset`, takes a reference; checks that it lies inside. */
 enum graft_status gr_tensor_view(struct gr_buffer *buf, size_t offset, enum gr_dtype dtype,
                                  const struct gr_shape *shape, struct gr_tensor *t,

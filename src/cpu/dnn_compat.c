@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include <dnnl.h>
 #include <math.h>
+#include <omp.h>
 
 #if DNNL_VERSION_MAJOR != 2 || DNNL_VERSION_MINOR < 5
 #error "this file speaks oneDNN 2.5 to 2.7; port it here, nothing else knows the version"
@@ -14,6 +15,9 @@
 #endif
 
 enum { MAX_ARGS = 6 };
+
+/* Bytes below which packing weights is done before other threads have woken up. */
+enum { SHARED_REORDER = 1 << 19 };
 
 /* Where the data of an argument come from: an input, output 0, the scratch block, or own memory. */
 enum source { FROM_IN0, FROM_IN1, FROM_IN2, FROM_OUT, FROM_SCRATCH, FROM_SELF };
@@ -247,9 +251,16 @@ static dnnl_status_t add_packed(struct dnn *d, int id, const dnnl_memory_desc_t 
     size_t size = dnnl_memory_desc_get_size(wanted);
     add_arg(d, id, FROM_SELF, wanted);
     struct arg *a = &d->args[d->n_args - 1];
-    a->self = gr_alloc_aligned(size, true);
+    a->self = gr_alloc_aligned(size, false); /* a reorder fills the padding too */
     d->weights_size += size;
-    return a->self ? run_reorder(d->engine, plain, data, wanted, a->self) : dnnl_out_of_memory;
+    if (!a->self)
+        return dnnl_out_of_memory;
+    const int threads = omp_get_max_threads();
+    if (size < SHARED_REORDER)
+        omp_set_num_threads(1);
+    dnnl_status_t s = run_reorder(d->engine, plain, data, wanted, a->self);
+    omp_set_num_threads(threads);
+    return s;
 }
 
 static const dnnl_memory_desc_t *query(dnnl_primitive_desc_t pd, dnnl_query_t what)

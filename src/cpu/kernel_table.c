@@ -1,7 +1,9 @@
 /* Which kernels are there? */
 #include "cpu/kernels.h"
 
-const struct gr_kernel *const gr_kernel_table[] = {&gr_kernel_conv,
+const struct gr_kernel *const gr_kernel_table[] = {&gr_kernel_depthwise,
+                                                   &gr_kernel_winograd,
+                                                   &gr_kernel_conv,
                                                    &gr_kernel_gemm,
                                                    &gr_kernel_matmul,
                                                    &gr_kernel_mean,

@@ -1,16 +1,22 @@
-/* Sixteen numbers at once, in plain C with vector types: the compiler makes one AVX-512 register of
-   them, or several smaller ones. Passed by pointer, as registers of 64 bytes are not everywhere
-   arguments; all of it is inlined. */
+/* As many numbers at once as a register of the processor compiled for holds, in plain C with vector
+   types. Passed by pointer, as such registers are not everywhere arguments; all of it is inlined.
+ */
 #ifndef GR_CPU_LANES_H
 #define GR_CPU_LANES_H
 
 #include "cpu/train_util.h"
 
+#if defined(__AVX512F__)
 enum { LANES = 16 };
-typedef float lanes __attribute__((vector_size(64)));
-typedef int32_t lanes_mask __attribute__((vector_size(64))); /* 0 or -1, as comparisons give */
-typedef uint32_t lanes_bits __attribute__((vector_size(64)));
-typedef uint16_t lanes_half __attribute__((vector_size(32)));
+#elif defined(__AVX2__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+typedef float lanes __attribute__((vector_size(4 * LANES)));
+typedef int32_t lanes_mask __attribute__((vector_size(4 * LANES))); /* 0 or -1, as == gives */
+typedef uint32_t lanes_bits __attribute__((vector_size(4 * LANES)));
+typedef uint16_t lanes_half __attribute__((vector_size(2 * LANES)));
 
 TRAIN_INLINE void lanes_load(enum gr_dtype t, lanes *y, const void *p, int64_t i)
 {

@@ -1,6 +1,7 @@
 /* How is batch-norm trained fast, with the sum and the activation that follow it? */
 #include "base/mem.h"
-#include "cpu/lanes.h"
+#include "cpu/rows.h"
+#include "cpu/train_util.h"
 #include <math.h>
 #include <omp.h>
 
@@ -14,287 +15,20 @@ struct norm {
     bool add, act;
     bool by_x; /* backward finds the slope of the activation from x, not y */
     float lo, hi;
+    const struct rows_loops *loops;
 };
 
-/* What the loops work on: rows first..last of `width`, coefficients for each column. */
-struct rows {
-    int64_t first, last, width;
-    const void *x, *residual, *y, *dy;
-    void *out, *out_residual;
-    const float *a, *b;          /* z = a x + b */
-    const float *by_x, *summand; /* dx = a g + by_x x + summand; by_x NULL: a g */
-    const float *shift;
-    float lo, hi;
-    double *sum, *product;
-};
-
-/* Where the activation's slope is 1: strictly between its bounds, as the reference has it. */
-enum slope { SLOPE_ONE, SLOPE_BY_Y, SLOPE_BY_X };
-
-enum { BLOCK = 4 * LANES, TILE = 64, N_COLUMNS = 5 };
-
-/* Columns at..width that fill no register. */
-TRAIN_INLINE void apply_few(enum gr_dtype t, const struct rows *r, int64_t row, int64_t at)
-{
-    for (int64_t c = at; c < r->width; c++) {
-        int64_t i = row * r->width + c;
-        float v = train_load(t, r->x, i) * r->a[c] + r->b[c];
-        if (r->residual)
-            v += train_load(t, r->residual, i);
-        v = v < r->lo ? r->lo : v;
-        v = v > r->hi ? r->hi : v;
-        train_store(t, r->out, i, v);
-    }
-}
-
-TRAIN_INLINE void apply_any(enum gr_dtype t, bool residual, const struct rows *r)
-{
-    int64_t whole = r->width / LANES * LANES;
-    const lanes lo = r->lo - (lanes){0}, hi = r->hi - (lanes){0};
-    for (int64_t row = r->first; row < r->last; row++) {
-        for (int64_t c = 0; c < whole; c += LANES) {
-            int64_t i = row * r->width + c;
-            lanes v, a, b, more;
-            lanes_load(t, &v, r->x, i);
-            lanes_load(GR_F32, &a, r->a, c);
-            lanes_load(GR_F32, &b, r->b, c);
-            v = v * a + b;
-            if (residual) {
-                lanes_load(t, &more, r->residual, i);
-                v += more;
-            }
-            lanes_mask below = v < lo;
-            lanes_choose(&v, &below, &lo);
-            lanes_mask above = v > hi;
-            lanes_choose(&v, &above, &hi);
-            lanes_store(t, r->out, i, &v);
-        }
-        apply_few(t, r, row, whole);
-    }
-}
-
-CLONES static void apply_rows(enum gr_dtype t, const struct rows *r)
-{
-    if (t == GR_BF16 && r->residual)
-        apply_any(GR_BF16, true, r);
-    else if (t == GR_BF16)
-        apply_any(GR_BF16, false, r);
-    else if (r->residual)
-        apply_any(GR_F32, true, r);
-    else
-        apply_any(GR_F32, false, r);
-}
-
-/* Sums of x - shift and of its square: the shift keeps digits where the mean is far from 0. */
-TRAIN_INLINE void stats_block(enum gr_dtype t, const struct rows *r, int64_t top, int64_t end,
-                              int64_t c0, int n)
-{
-    lanes s[4] = {{0}}, q[4] = {{0}}, shift[4];
-    for (int k = 0; k < n; k++)
-        lanes_load(GR_F32, &shift[k], r->shift, c0 + k * LANES);
-    for (int64_t row = top; row < end; row++)
-        for (int k = 0; k < n; k++) {
-            lanes d;
-            lanes_load(t, &d, r->x, row * r->width + c0 + k * LANES);
-            d -= shift[k];
-            s[k] += d;
-            q[k] += d * d;
-        }
-    for (int k = 0; k < n; k++)
-        for (int i = 0; i < LANES; i++) {
-            r->sum[c0 + k * LANES + i] += s[k][i];
-            r->product[c0 + k * LANES + i] += q[k][i];
-        }
-}
-
-TRAIN_INLINE void stats_any(enum gr_dtype t, const struct rows *r)
-{
-    for (int64_t top = r->first; top < r->last; top += TILE) {
-        int64_t end = top + TILE < r->last ? top + TILE : r->last, c = 0;
-        for (; c + BLOCK <= r->width; c += BLOCK)
-            stats_block(t, r, top, end, c, 4);
-        for (; c + LANES <= r->width; c += LANES)
-            stats_block(t, r, top, end, c, 1);
-        for (; c < r->width; c++)
-            for (int64_t row = top; row < end; row++) {
-                double d = (double)(train_load(t, r->x, row * r->width + c) - r->shift[c]);
-                r->sum[c] += d;
-                r->product[c] += d * d;
-            }
-    }
-}
-
-CLONES static void stats_rows(enum gr_dtype t, const struct rows *r)
-{
-    if (t == GR_BF16)
-        stats_any(GR_BF16, r);
-    else
-        stats_any(GR_F32, r);
-}
-
-/* The gradient before the activation, of one number and of sixteen. */
-TRAIN_INLINE float masked(enum gr_dtype t, enum slope slope, const struct rows *r, int64_t i,
-                          int64_t c)
-{
-    float g = train_load(t, r->dy, i);
-    if (slope == SLOPE_ONE)
-        return g;
-    float y =
-        slope == SLOPE_BY_Y ? train_load(t, r->y, i) : train_load(t, r->x, i) * r->a[c] + r->b[c];
-    return y > r->lo && y < r->hi ? g : 0;
-}
-
-TRAIN_INLINE void masked_lanes(enum gr_dtype t, enum slope slope, const struct rows *r, int64_t i,
-                               int64_t c, const lanes *x, lanes *g)
-{
-    lanes_load(t, g, r->dy, i);
-    if (slope == SLOPE_ONE)
-        return;
-    lanes y, b;
-    if (slope == SLOPE_BY_Y) {
-        lanes_load(t, &y, r->y, i);
-    } else {
-        lanes_load(GR_F32, &y, r->a, c);
-        lanes_load(GR_F32, &b, r->b, c);
-        y = *x * y + b;
-    }
-    lanes_mask inside = (y > r->lo) & (y < r->hi);
-    lanes_keep(g, &inside);
-}
-
-/* Sums of the gradient and of its product with x - shift; the gradient itself, where wanted. */
-TRAIN_INLINE void reduce_block(enum gr_dtype t, enum slope slope, bool store, const struct rows *r,
-                               int64_t top, int64_t end, int64_t c0, int n)
-{
-    lanes s[4] = {{0}}, q[4] = {{0}}, shift[4];
-    for (int k = 0; k < n; k++)
-        lanes_load(GR_F32, &shift[k], r->shift, c0 + k * LANES);
-    for (int64_t row = top; row < end; row++)
-        for (int k = 0; k < n; k++) {
-            int64_t c = c0 + k * LANES, i = row * r->width + c;
-            lanes x, g;
-            lanes_load(t, &x, r->x, i);
-            masked_lanes(t, slope, r, i, c, &x, &g);
-            s[k] += g;
-            q[k] += g * (x - shift[k]);
-            if (store)
-                lanes_store(t, r->out_residual, i, &g);
-        }
-    for (int k = 0; k < n; k++)
-        for (int i = 0; i < LANES; i++) {
-            r->sum[c0 + k * LANES + i] += s[k][i];
-            r->product[c0 + k * LANES + i] += q[k][i];
-        }
-}
-
-TRAIN_INLINE void reduce_any(enum gr_dtype t, enum slope slope, bool store, const struct rows *r)
-{
-    for (int64_t top = r->first; top < r->last; top += TILE) {
-        int64_t end = top + TILE < r->last ? top + TILE : r->last, c = 0;
-        for (; c + BLOCK <= r->width; c += BLOCK)
-            reduce_block(t, slope, store, r, top, end, c, 4);
-        for (; c + LANES <= r->width; c += LANES)
-            reduce_block(t, slope, store, r, top, end, c, 1);
-        for (; c < r->width; c++)
-            for (int64_t row = top; row < end; row++) {
-                int64_t i = row * r->width + c;
-                float g = masked(t, slope, r, i, c);
-                r->sum[c] += (double)g;
-                r->product[c] += (double)(g * (train_load(t, r->x, i) - r->shift[c]));
-                if (store)
-                    train_store(t, r->out_residual, i, g);
-            }
-    }
-}
-
-/* The gradient is kept for the residual only where the activation is told by y. */
-TRAIN_INLINE void reduce_type(enum gr_dtype t, enum slope slope, const struct rows *r)
-{
-    if (slope == SLOPE_ONE)
-        reduce_any(t, SLOPE_ONE, false, r);
-    else if (slope == SLOPE_BY_X)
-        reduce_any(t, SLOPE_BY_X, false, r);
-    else if (r->out_residual)
-        reduce_any(t, SLOPE_BY_Y, true, r);
-    else
-        reduce_any(t, SLOPE_BY_Y, false, r);
-}
-
-CLONES static void reduce_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
-{
-    if (t == GR_BF16)
-        reduce_type(GR_BF16, slope, r);
-    else
-        reduce_type(GR_F32, slope, r);
-}
-
-TRAIN_INLINE void back_any(enum gr_dtype t, enum slope slope, bool by_x, const struct rows *r)
-{
-    int64_t whole = r->width / LANES * LANES;
-    for (int64_t row = r->first; row < r->last; row++) {
-        int64_t at = row * r->width;
-        for (int64_t c = 0; c < whole; c += LANES) {
-            lanes g, d, x = {0}, by, more;
-            if (by_x || slope == SLOPE_BY_X)
-                lanes_load(t, &x, r->x, at + c);
-            masked_lanes(t, slope, r, at + c, c, &x, &g);
-            lanes_load(GR_F32, &d, r->a, c);
-            d *= g;
-            if (by_x) {
-                lanes_load(GR_F32, &by, r->by_x, c);
-                lanes_load(GR_F32, &more, r->summand, c);
-                d += by * x + more;
-            }
-            if (r->out)
-                lanes_store(t, r->out, at + c, &d);
-            if (r->out_residual)
-                lanes_store(t, r->out_residual, at + c, &g);
-        }
-        for (int64_t c = whole; c < r->width; c++) {
-            float g = masked(t, slope, r, at + c, c), d = r->a[c] * g;
-            if (by_x)
-                d += r->by_x[c] * train_load(t, r->x, at + c) + r->summand[c];
-            if (r->out)
-                train_store(t, r->out, at + c, d);
-            if (r->out_residual)
-                train_store(t, r->out_residual, at + c, g);
-        }
-    }
-}
-
-TRAIN_INLINE void back_type(enum gr_dtype t, enum slope slope, const struct rows *r)
-{
-    if (slope == SLOPE_BY_X && r->by_x)
-        back_any(t, SLOPE_BY_X, true, r);
-    else if (slope == SLOPE_BY_X)
-        back_any(t, SLOPE_BY_X, false, r);
-    else if (slope == SLOPE_BY_Y && r->by_x)
-        back_any(t, SLOPE_BY_Y, true, r);
-    else if (slope == SLOPE_BY_Y)
-        back_any(t, SLOPE_BY_Y, false, r);
-    else if (r->by_x)
-        back_any(t, SLOPE_ONE, true, r);
-    else
-        back_any(t, SLOPE_ONE, false, r);
-}
-
-CLONES static void back_rows(enum gr_dtype t, enum slope slope, const struct rows *r)
-{
-    if (t == GR_BF16)
-        back_type(GR_BF16, slope, r);
-    else
-        back_type(GR_F32, slope, r);
-}
+enum { N_COLUMNS = 5 }; /* of coefficients in the scratch block */
 
 /* As many pixels as make rows of whole registers, and four of them where possible. */
 static int64_t choose_width(int64_t c, int64_t rows)
 {
     int64_t best = c;
-    for (int64_t f = 1; f <= BLOCK; f++) {
-        if (rows % f || c * f % LANES)
+    for (int64_t f = 1; f <= 64; f++) {
+        if (rows % f || c * f % 16)
             continue;
         best = c * f;
-        if (best >= BLOCK)
+        if (best >= 64)
             break;
     }
     return best;
@@ -321,6 +55,7 @@ static enum graft_status norm_plan(const struct gr_train_case *tc, struct gr_tra
                        .batch = tc->batch_stats,
                        .add = c->add,
                        .act = c->n_acts > 0,
+                       .loops = rows_get_loops(),
                        .lo = c->n_acts ? c->acts[0].a : -INFINITY,
                        .hi = c->n_acts ? c->acts[0].b : INFINITY};
     if (t->batch && t->rows < 2) {
@@ -411,19 +146,20 @@ static void measure(const struct norm *t, double *sums, const float *shift, floa
     }
 }
 
-/* z = a x + b. */
+/* z = a (x - shift) + b. */
 static void set_factors(const struct norm *t, const struct gr_train_pass *p, bool batch, float *a,
-                        float *b)
+                        float *b, float *shift)
 {
-    const float *scale = p->in[1], *bias = p->in[2], *mean = p->in[3], *var = p->in[4];
-    const float *saved = p->saved;
+    const float *scale = p->in[1], *var = p->in[4], *saved = p->saved;
     for (int64_t c = 0; c < t->c; c++) {
         double inv = batch ? (double)saved[t->c + c] : 1 / sqrt((double)var[c] + t->epsilon);
         a[c] = (float)(scale[c] * inv);
-        b[c] = (float)(bias[c] - (double)(batch ? saved[c] : mean[c]) * scale[c] * inv);
     }
+    memcpy(b, p->in[2], (size_t)t->c * sizeof *b);
+    memcpy(shift, batch ? p->saved : p->in[3], (size_t)t->c * sizeof *shift);
     repeat(t, a);
     repeat(t, b);
+    repeat(t, shift);
 }
 
 static enum graft_status norm_forward(void *state, const struct gr_train_pass *p,
@@ -432,7 +168,7 @@ static enum graft_status norm_forward(void *state, const struct gr_train_pass *p
     const struct norm *t = state;
     float *a = column(t, p->scratch, 0), *b = column(t, p->scratch, 1);
     float *shift = column(t, p->scratch, 2);
-    bool batch = t->batch && p->training;
+    bool batch = t->batch && p->training, measures = batch && !p->again;
     struct rows whole = {.width = t->width,
                          .x = p->in[0],
                          .residual = t->add ? p->in[5] : NULL,
@@ -443,34 +179,34 @@ static enum graft_status norm_forward(void *state, const struct gr_train_pass *p
                          .lo = t->lo,
                          .hi = t->hi};
     (void)err;
-    if (batch) {
+    if (measures) {
         memset(p->scratch, 0, (size_t)(2 * TRAIN_PIECES * t->width) * sizeof(double));
         for (int64_t c = 0; c < t->c; c++)
             shift[c] = train_load(t->dtype, p->in[0], c);
         repeat(t, shift);
     } else {
-        set_factors(t, p, false, a, b);
+        set_factors(t, p, batch, a, b, shift);
     }
 #pragma omp parallel
     {
         int first, last;
         share(&first, &last);
-        if (batch) {
+        if (measures) {
             for (int i = first; i < last; i++) {
                 struct rows r = piece_of(t, &whole, p->scratch, i);
-                stats_rows(t->dtype, &r);
+                t->loops->stats(t->dtype, &r);
             }
 #pragma omp barrier
 #pragma omp single
             { /* inputs 3 and 4 are the trainer's own running statistics */
                 measure(t, p->scratch, shift, p->saved, (float *)(uintptr_t)p->in[3],
                         (float *)(uintptr_t)p->in[4]);
-                set_factors(t, p, true, a, b);
+                set_factors(t, p, true, a, b, shift);
             }
         }
         for (int i = last; i-- > first;) {
             struct rows r = piece_of(t, &whole, p->scratch, i);
-            apply_rows(t->dtype, &r);
+            t->loops->apply(t->dtype, &r);
         }
     }
     return GRAFT_OK;
@@ -519,9 +255,7 @@ static enum graft_status norm_backward(void *state, const struct gr_train_pass *
                          .hi = t->hi};
     struct rows then = whole;
     (void)err;
-    set_factors(t, p, t->batch, a, b);
-    memcpy(shift, t->batch ? p->saved : p->in[3], (size_t)t->c * sizeof *shift);
-    repeat(t, shift);
+    set_factors(t, p, t->batch, a, b, shift);
     memset(p->scratch, 0, (size_t)(2 * TRAIN_PIECES * t->width) * sizeof(double));
     then.out = p->din[0];
     then.by_x = t->batch ? by_x : NULL;
@@ -537,14 +271,14 @@ static enum graft_status norm_backward(void *state, const struct gr_train_pass *
         share(&first, &last);
         for (int i = first; reduce && i < last; i++) {
             struct rows r = piece_of(t, &whole, p->scratch, i);
-            reduce_rows(t->dtype, slope, &r);
+            t->loops->reduce(t->dtype, slope, &r);
         }
 #pragma omp barrier
 #pragma omp single
         finish(t, p, a, by_x, summand);
         for (int i = last; (then.out || then.out_residual) && i-- > first;) {
             struct rows r = piece_of(t, &then, p->scratch, i);
-            back_rows(t->dtype, then_slope, &r);
+            t->loops->back(t->dtype, then_slope, &r);
         }
     }
     return GRAFT_OK;

@@ -1,7 +1,8 @@
 /* How are sums and products with broadcasting trained fast? */
 #include "base/mem.h"
 #include "cpu/dnn_compat.h"
-#include "cpu/lanes.h"
+#include "cpu/rows.h"
+#include "cpu/train_util.h"
 
 /* The output is walked in the order of its memory, dimensions joined where both operands allow;
    strides of 0 repeat. The last dimension is the inner loop. */
@@ -150,35 +151,14 @@ CLONES static void row(int op, int64_t n, const float *a, int64_t sa, const floa
         row_any(op, n, a, sa, b, sb, y);
 }
 
-TRAIN_INLINE void add_any(enum gr_dtype t, int64_t n, const void *a, const void *b, void *y)
-{
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        lanes u, v;
-        lanes_load(t, &u, a, i);
-        lanes_load(t, &v, b, i);
-        u += v;
-        lanes_store(t, y, i, &u);
-    }
-    for (; i < n; i++)
-        train_store(t, y, i, train_load(t, a, i) + train_load(t, b, i));
-}
-
-CLONES static void add_run(enum gr_dtype t, int64_t n, const void *a, const void *b, void *y)
-{
-    if (t == GR_BF16)
-        add_any(GR_BF16, n, a, b, y);
-    else
-        add_any(GR_F32, n, a, b, y);
-}
-
 void gr_train_add(enum gr_dtype dtype, void *y, const void *x, size_t n)
 {
+    void (*add)(enum gr_dtype, int64_t, const void *, const void *, void *) = rows_get_loops()->add;
     size_t e = gr_dtype_size(dtype), piece = 8192;
 #pragma omp parallel for schedule(static) if (n >= PARALLEL_COUNT)
     for (size_t i = 0; i < n; i += piece)
-        add_run(dtype, (int64_t)(n - i < piece ? n - i : piece), (char *)y + i * e,
-                (const char *)x + i * e, (char *)y + i * e);
+        add(dtype, (int64_t)(n - i < piece ? n - i : piece), (char *)y + i * e,
+            (const char *)x + i * e, (char *)y + i * e);
 }
 
 static enum graft_status binary_forward(void *state, const struct gr_train_pass *p,
@@ -196,8 +176,9 @@ static enum graft_status binary_forward(void *state, const struct gr_train_pass 
         a += from * t->stride[0][last];
         b += from * t->stride[1][last];
         if (t->dtype == GR_BF16)
-            add_run(GR_BF16, len, (const uint16_t *)p->in[0] + a, (const uint16_t *)p->in[1] + b,
-                    (uint16_t *)p->out[0] + r / pieces * n + from);
+            rows_get_loops()->add(GR_BF16, len, (const uint16_t *)p->in[0] + a,
+                                  (const uint16_t *)p->in[1] + b,
+                                  (uint16_t *)p->out[0] + r / pieces * n + from);
         else
             row(t->op, len, (const float *)p->in[0] + a, t->stride[0][last],
                 (const float *)p->in[1] + b, t->stride[1][last],

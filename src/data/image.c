@@ -68,6 +68,16 @@ enum graft_status gr_image_reserve_scratch(struct gr_image *image, size_t size,
     return reserve(&image->scratch, &image->scratch_cap, size, err);
 }
 
+void gr_image_take_alpha(struct gr_image *image, const uint8_t *rgba, int width, int height, int x,
+                         int y)
+{
+    for (int row = 0; row < height; row++) {
+        uint8_t *to = image->rgb + (size_t)(y + row) * image->stride + 3 * (size_t)x;
+        for (int i = 0; i < width; i++, rgba += 4, to += 3)
+            to[0] = to[1] = to[2] = rgba[3];
+    }
+}
+
 /* ---- orientation ---- */
 
 static uint32_t tiff_uint(const uint8_t *p, size_t n, bool big)

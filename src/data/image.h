@@ -44,6 +44,7 @@ struct gr_image {
     int width, height;           /* of what is in rgb */
     int x0, y0;                  /* where that lies in the upright picture */
     int full_width, full_height; /* of the upright picture */
+    bool alpha;                  /* set by the caller: the alpha plane, thrice, for the colours */
     uint8_t *scratch;            /* for the decoders */
     size_t scratch_cap;
 };
@@ -57,9 +58,16 @@ enum graft_status gr_image_probe(const void *bytes, size_t size,
                                  const struct gr_image_limits *limits, struct gr_image_info *info,
                                  struct graft_error *err);
 
+/* Which formats can hold alpha that is decoded; everything else is opaque. */
+static inline bool gr_format_has_alpha(enum gr_format format)
+{
+    return format == GR_FORMAT_PNG || format == GR_FORMAT_WEBP;
+}
+
 /* Decodes at least `window` (in the upright picture, inside it; NULL: all) and possibly more; where
    the result lies is said in image->x0, y0. Pixels inside the window equal those of a whole decode
-   bit for bit. On failure the pixels are undefined and the buffers remain owned by `image`. */
+   bit for bit. On failure the pixels are undefined and the buffers remain owned by `image`. With
+   image->alpha only for formats that have it. */
 enum graft_status gr_image_decode(const void *bytes, size_t size, const struct gr_rect *window,
                                   const struct gr_image_limits *limits, struct gr_image *image,
                                   struct graft_error *err);

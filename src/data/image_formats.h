@@ -25,6 +25,10 @@ enum graft_status gr_image_reserve(struct gr_image *image, int width, int height
 enum graft_status gr_image_reserve_scratch(struct gr_image *image, size_t size,
                                            struct graft_error *err);
 
+/* The alpha of width x height RGBA pixels, thrice, as the pixels at x, y. */
+void gr_image_take_alpha(struct gr_image *image, const uint8_t *rgba, int width, int height, int x,
+                         int y);
+
 /* The orientation 1..8 in an EXIF block that starts with the TIFF header, or in XMP text; 0 when
    there is none. */
 int gr_exif_orientation(const uint8_t *p, size_t size);

@@ -83,8 +83,11 @@ enum graft_status gr_png_decode(const uint8_t *p, size_t size, const struct gr_i
     if (least > size)
         return gr_error(err, GRAFT_E_FORMAT, "%dx%d pixels cannot be in %zu bytes", w, h, size);
     enum graft_status s = gr_image_reserve(image, w, h, err);
+    if (!s && image->alpha)
+        s = gr_image_reserve_scratch(image, 4 * (size_t)w * (size_t)h, err);
     if (s)
         return s;
+    uint8_t *const rows = image->alpha ? image->scratch : image->rgb;
 
     struct input in;
     gr_reader_init(&in.r, p, size);
@@ -103,7 +106,9 @@ enum graft_status gr_png_decode(const uint8_t *p, size_t size, const struct gr_i
     /* Neither colour management nor transparency nor text concerns us. */
     static const png_byte ignored[] = "tRNS\0gAMA\0cHRM\0sRGB\0iCCP\0sBIT\0bKGD\0hIST\0pHYs\0sPLT\0"
                                       "tIME\0tEXt\0zTXt\0iTXt\0eXIf\0oFFs\0pCAL\0sCAL\0sTER";
-    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, ignored, sizeof ignored / 5);
+    const int skip = image->alpha; /* transparency does concern us then */
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, ignored + 5 * skip,
+                                (int)(sizeof ignored / 5) - skip);
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, 0);
     png_set_user_limits(png, (png_uint_32)w, (png_uint_32)h);
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_QUIET_USE);
@@ -117,15 +122,24 @@ enum graft_status gr_png_decode(const uint8_t *p, size_t size, const struct gr_i
         png_set_gray_to_rgb(png);
     }
     png_set_strip_16(png);
-    png_set_strip_alpha(png);
+    if (image->alpha) {
+        if (png_get_valid(png, pi, PNG_INFO_tRNS))
+            png_set_tRNS_to_alpha(png);
+        png_set_add_alpha(png, 255, PNG_FILLER_AFTER); /* where there is none */
+    } else {
+        png_set_strip_alpha(png);
+    }
     int passes = png_set_interlace_handling(png);
     png_read_update_info(png, pi);
-    if (png_get_rowbytes(png, pi) != image->stride)
+    const size_t stride = image->alpha ? 4 * (size_t)w : image->stride;
+    if (png_get_rowbytes(png, pi) != stride)
         png_error(png, "unexpected row size");
     for (int pass = 0; pass < passes; pass++) {
         for (int y = 0; y < h; y++)
-            png_read_row(png, image->rgb + (size_t)y * image->stride, NULL);
+            png_read_row(png, rows + (size_t)y * stride, NULL);
     }
     png_destroy_read_struct(&png, &pi, NULL);
+    if (image->alpha)
+        gr_image_take_alpha(image, rows, w, h, 0, 0);
     return GRAFT_OK;
 }

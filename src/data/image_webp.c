@@ -111,6 +111,17 @@ enum graft_status gr_webp_decode(const uint8_t *p, size_t size, const struct gr_
         memset(image->rgb, 0, total);
         skip = (size_t)parts.frame_y * image->stride + 3 * (size_t)parts.frame_x;
     }
+    if (image->alpha) {
+        const size_t rgba = 4 * (size_t)w;
+        s = gr_image_reserve_scratch(image, rgba * (size_t)h, err);
+        if (s)
+            return s;
+        if (!WebPDecodeRGBAInto(p, size, image->scratch, rgba * (size_t)h, (int)rgba))
+            return gr_error(err, GRAFT_E_FORMAT, "damaged or cut short (%zu bytes)", size);
+        gr_image_take_alpha(image, image->scratch, w, h, animated ? parts.frame_x : 0,
+                            animated ? parts.frame_y : 0);
+        return GRAFT_OK;
+    }
     if (!WebPDecodeRGBInto(p, size, image->rgb + skip, total - skip, (int)image->stride))
         return gr_error(err, GRAFT_E_FORMAT, "damaged or cut short (%zu bytes)", size);
     return GRAFT_OK;

@@ -17,7 +17,7 @@ void gr_preprocessor_clear(struct gr_preprocessor *pp)
 
 int gr_preprocess_channels(const struct graft_preprocess *p)
 {
-    return p->channels == GRAFT_GREY ? 1 : 3;
+    return p->channels == GRAFT_GREY ? 1 : p->channels == GRAFT_RGBA ? 4 : 3;
 }
 
 enum graft_status gr_preprocess_check(const struct graft_preprocess *p, struct graft_error *err)
@@ -32,7 +32,7 @@ enum graft_status gr_preprocess_check(const struct graft_preprocess *p, struct g
                         p->resize_to, MAX_INPUT);
     if ((unsigned)p->filter > GRAFT_BOX)
         return gr_error(err, GRAFT_E_ARG, "preprocessing: unknown filter %d", (int)p->filter);
-    if ((unsigned)p->channels > GRAFT_GREY)
+    if ((unsigned)p->channels > GRAFT_RGBA)
         return gr_error(err, GRAFT_E_ARG, "preprocessing: unknown channel order %d",
                         (int)p->channels);
     if (p->pad_value < 0 || p->pad_value > 255)
@@ -100,10 +100,15 @@ static struct geometry geometry_of(const struct graft_preprocess *p, int w, int 
 
 /* ---- pixels to floats ---- */
 
+static size_t pixels_size(const struct graft_preprocess *p)
+{
+    return 3 * (size_t)p->width * (size_t)p->height;
+}
+
 static enum graft_status reserve_pixels(struct gr_preprocessor *pp,
                                         const struct graft_preprocess *p, struct graft_error *err)
 {
-    size_t size = 3 * (size_t)p->width * (size_t)p->height;
+    size_t size = pixels_size(p) * (p->channels == GRAFT_RGBA ? 2 : 1); /* alpha lies behind */
     pp->width = pp->height = 0;
     if (pp->pixels_cap < size) {
         gr_free_aligned(pp->pixels);
@@ -116,18 +121,24 @@ static enum graft_status reserve_pixels(struct gr_preprocessor *pp,
     return GRAFT_OK;
 }
 
-static enum graft_status place(struct gr_preprocessor *pp, const struct gr_image *image,
-                               const struct graft_preprocess *p, const struct geometry *g,
-                               struct graft_error *err)
+/* pp->image into `pixels`. */
+static enum graft_status resize_into(struct gr_preprocessor *pp, const struct graft_preprocess *p,
+                                     const struct geometry *g, uint8_t *pixels, int pad,
+                                     struct graft_error *err)
 {
-    size_t size = 3 * (size_t)p->width * (size_t)p->height, stride = 3 * (size_t)p->width;
-    enum graft_status s = reserve_pixels(pp, p, err);
-    if (s)
-        return s;
+    size_t stride = 3 * (size_t)p->width;
     if (g->resize.width < p->width || g->resize.height < p->height)
-        memset(pp->pixels, p->pad_value, size);
-    uint8_t *corner = pp->pixels + (size_t)g->top * stride + 3 * (size_t)g->left;
-    s = gr_resize(&pp->resizer, image, &g->resize, corner, stride, err);
+        memset(pixels, pad, pixels_size(p));
+    uint8_t *corner = pixels + (size_t)g->top * stride + 3 * (size_t)g->left;
+    return gr_resize(&pp->resizer, &pp->image, &g->resize, corner, stride, err);
+}
+
+static enum graft_status place(struct gr_preprocessor *pp, const struct graft_preprocess *p,
+                               const struct geometry *g, struct graft_error *err)
+{
+    enum graft_status s = reserve_pixels(pp, p, err);
+    if (!s)
+        s = resize_into(pp, p, g, pp->pixels, p->pad_value, err);
     if (s)
         return s;
     pp->width = p->width;
@@ -140,17 +151,22 @@ static unsigned grey_of(const uint8_t *p)
     return (p[0] * 19595u + p[1] * 38470u + p[2] * 7471u + 0x8000u) >> 16;
 }
 
-/* Tables make the result exactly the rounded (p * scale - mean) / std. */
+/* Makes the result exactly the rounded (p * scale - mean) / std. */
+static void fill_table(const struct graft_preprocess *p, int c, float table[256])
+{
+    for (int v = 0; v < 256; v++)
+        table[v] = (float)((v * p->scale - p->mean[c]) / p->std[c]);
+}
+
+/* All planes but alpha, from pp->pixels. */
 static void normalise(const struct gr_preprocessor *pp, const struct graft_preprocess *p,
                       float *out)
 {
-    float table[3][256];
+    float table[4][256];
     size_t n = (size_t)p->width * (size_t)p->height;
     const uint8_t *q = pp->pixels;
-    for (int c = 0; c < gr_preprocess_channels(p); c++) {
-        for (int v = 0; v < 256; v++)
-            table[c][v] = (float)((v * p->scale - p->mean[c]) / p->std[c]);
-    }
+    for (int c = 0; c < gr_preprocess_channels(p); c++)
+        fill_table(p, c, table[c]);
     if (p->channels == GRAFT_GREY) {
         for (size_t i = 0; i < n; i++, q += 3)
             out[i] = table[0][grey_of(q)];
@@ -163,6 +179,34 @@ static void normalise(const struct gr_preprocessor *pp, const struct graft_prepr
         b[i] = table[1][q[1]];
         c[i] = table[2][q[2 - first]];
     }
+}
+
+/* The fourth plane: of the file's `window`, or opaque. */
+static enum graft_status add_alpha(struct gr_preprocessor *pp, const void *bytes, size_t size,
+                                   const struct gr_rect *window, bool opaque,
+                                   const struct graft_preprocess *p, const struct geometry *g,
+                                   float *out, struct graft_error *err)
+{
+    const size_t n = (size_t)p->width * (size_t)p->height;
+    uint8_t *alpha = pp->pixels + pixels_size(p);
+    float table[256];
+    enum graft_status s = GRAFT_OK;
+    if (p->channels != GRAFT_RGBA)
+        return GRAFT_OK;
+    if (opaque) {
+        memset(alpha, 255, pixels_size(p));
+    } else {
+        const struct gr_image_limits *limits = pp->limits.max_pixels ? &pp->limits : NULL;
+        pp->image.alpha = true;
+        s = gr_image_decode(bytes, size, window, limits, &pp->image, err);
+        pp->image.alpha = false;
+        if (!s)
+            s = resize_into(pp, p, g, alpha, 255, err);
+    }
+    fill_table(p, 3, table);
+    for (size_t i = 0; !s && i < n; i++)
+        out[3 * n + i] = table[alpha[3 * i]];
+    return s;
 }
 
 /* ---- the entrances ---- */
@@ -182,9 +226,11 @@ enum graft_status gr_preprocess_picture(struct gr_preprocessor *pp, const void *
     struct gr_rect window = gr_resize_source(&g.resize, in.width, in.height);
     s = gr_image_decode(bytes, size, &window, limits, &pp->image, err);
     if (!s)
-        s = place(pp, &pp->image, p, &g, err);
+        s = place(pp, p, &g, err);
     if (!s)
         normalise(pp, p, out);
+    if (!s)
+        s = add_alpha(pp, bytes, size, &window, !gr_format_has_alpha(in.format), p, &g, out, err);
     return s;
 }
 
@@ -195,6 +241,8 @@ enum graft_status gr_preprocess_view(struct gr_preprocessor *pp, const void *byt
 {
     struct gr_image_info in;
     const struct gr_image_limits *limits = pp->limits.max_pixels ? &pp->limits : NULL;
+    if (p->channels == GRAFT_RGBA)
+        return gr_error(err, GRAFT_E_UNSUPPORTED, "augmentation is for pictures without alpha");
     enum graft_status s = gr_image_probe(bytes, size, limits, &in, err);
     if (s)
         return s;
@@ -210,7 +258,7 @@ enum graft_status gr_preprocess_view(struct gr_preprocessor *pp, const void *byt
             s = gr_augment_resize(&pp->resizer, &pp->image, box, p->filter, pp->pixels, p->width,
                                   p->height, err);
     } else if (!s) {
-        s = place(pp, &pp->image, p, &g, err);
+        s = place(pp, p, &g, err);
     }
     if (!s)
         s = gr_augment_pixels(a, &pp->augmenter, view, pp->pixels, p->width, p->height, err);
@@ -235,9 +283,11 @@ enum graft_status gr_preprocess_pixels(struct gr_preprocessor *pp, const uint8_t
     /* A copy of the part that is read: the caller's buffer has no slack behind it. */
     enum graft_status s = gr_image_from_pixels(&pp->image, rgb, width, height, stride, w, err);
     if (!s)
-        s = place(pp, &pp->image, p, &g, err);
+        s = place(pp, p, &g, err);
     if (!s)
         normalise(pp, p, out);
+    if (!s)
+        s = add_alpha(pp, NULL, 0, NULL, true, p, &g, out, err);
     return s;
 }
 

@@ -8,6 +8,8 @@
    - STRETCH: width x height.
    - LETTERBOX: the side that fills its box is exact, the other rounds half up (at least 1);
      (W - w) / 2 columns of padding on the left, the rest on the right; above and below likewise.
+   Alpha is resized like a plane of its own, not multiplied into the colours; it is 255 where a
+   picture has none and where it is padded. Only PNG and WebP are asked for it.
    Grey is Pillow's 'L' of the final RGB pixels: (19595 R + 38470 G + 7471 B + 32768) >> 16. */
 #ifndef GR_DATA_PREPROCESS_H
 #define GR_DATA_PREPROCESS_H
@@ -33,7 +35,7 @@ void gr_preprocessor_clear(struct gr_preprocessor *pp);
 /* ARG with the setting that makes no sense (sizes 1..16384, std not 0, pad 0..255, ...). */
 enum graft_status gr_preprocess_check(const struct graft_preprocess *p, struct graft_error *err);
 
-/* Planes of the result: 3, or 1 for GRAFT_GREY. */
+/* Planes of the result: 3, 1 for GRAFT_GREY, 4 for GRAFT_RGBA. */
 int gr_preprocess_channels(const struct graft_preprocess *p);
 
 /* `out`: (C,H,W) floats. `info` (may be NULL) is set as soon as the header could be read. After

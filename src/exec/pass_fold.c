@@ -107,16 +107,18 @@ static enum graft_status fold_into(struct program *p, struct program_step *m,
         if (!per_channel(bt, &y, 1, old))
             goto out;
     }
-    s = gr_tensor_new(GR_F32, &wt->shape, &w, err);
+    s = gr_tensor_new_unset(GR_F32, &wt->shape, &w, err);
     if (!s)
         s = gr_tensor_new(GR_F32, &row, &b, err);
     if (s)
         goto out;
     float *wv = gr_tensor_mut(&w), *bv = gr_tensor_mut(&b);
-    memcpy(wv, wt->data, w.size);
-    for (int64_t r = 0, at = 0; at < gr_tensor_count(&w); r++)
+    const float *from = wt->data;
+    for (int64_t r = 0, at = 0, n_w = gr_tensor_count(&w); at < n_w; r++) {
+        const double scale = a->scale[r % a->n];
         for (int64_t end = at + inner; at < end; at++)
-            wv[at] = (float)(wv[at] * a->scale[r % a->n]);
+            wv[at] = (float)(from[at] * scale);
+    }
     for (int64_t i = 0; i < a->n; i++)
         bv[i] = (float)(old[i] * a->scale[i] + a->shift[i]);
     s = program_add_const(p, &w, &wid, err);

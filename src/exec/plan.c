@@ -4,6 +4,7 @@
 #include "exec/plan_steps.h"
 #include "exec/program.h"
 #include <limits.h>
+#include <omp.h>
 
 /* A value in memory; a value may lie in several layouts. */
 struct place {
@@ -28,8 +29,17 @@ struct planner {
 
 void gr_plan_options_init(struct gr_plan_options *o)
 {
-    *o = (struct gr_plan_options){
-        .batch = 8, .precision = GR_PRECISION_FP32, .fuse = true, .work_limit = (size_t)4 << 30};
+    *o = (struct gr_plan_options){.batch = 8,
+                                  .parts = 1,
+                                  .precision = GR_PRECISION_FP32,
+                                  .fuse = true,
+                                  .work_limit = (size_t)4 << 30};
+}
+
+int gr_plan_usual_parts(int64_t batch)
+{
+    int threads = omp_get_max_threads();
+    return batch % threads ? 1 : threads;
 }
 
 void gr_plan_free(struct gr_plan *p)
@@ -47,15 +57,6 @@ void gr_plan_free(struct gr_plan *p)
     gr_arena_clear(&p->arena);
     gr_arena_clear(&p->nodes);
     gr_free(p);
-}
-
-static enum graft_status type_size(const struct gr_type *t, enum gr_dtype dtype, size_t *size,
-                                   struct graft_error *err)
-{
-    int64_t n = gr_shape_count(&t->shape);
-    if (n < 0 || !gr_mul_size((size_t)n, gr_dtype_size(dtype), size))
-        return gr_error(err, GRAFT_E_LIMIT, "a value is too large");
-    return GRAFT_OK;
 }
 
 static enum graft_status add_slot(struct planner *w, int kind, int index, size_t size, int until,
@@ -153,21 +154,7 @@ static enum graft_status place_const(struct planner *w, int value, struct gr_lay
     struct gr_tensor t = {0};
     if (!GR_GROW(p->consts, p->n_consts, p->cap_consts))
         return gr_error_nomem(err);
-    enum graft_status s = gr_tensor_convert(&v->konst, layout.dtype, &t, err);
-    if (!s && layout.channels_last && !gr_shape_is_orderless(&v->type.shape)) {
-        struct gr_tensor turned = {0};
-        const struct gr_shape *x = &t.shape;
-        int64_t inner = gr_shape_count_range(x, 2, x->rank), c = x->dim[1];
-        size_t e = gr_dtype_size(t.dtype);
-        s = gr_tensor_new(t.dtype, x, &turned, err);
-        for (int64_t i = 0; !s && i < gr_tensor_count(&t); i++) {
-            int64_t n = i / (c * inner), ch = i / inner % c, px = i % inner;
-            memcpy((char *)gr_tensor_mut(&turned) + (size_t)((n * inner + px) * c + ch) * e,
-                   (const char *)t.data + (size_t)i * e, e);
-        }
-        gr_tensor_clear(&t);
-        t = turned;
-    }
+    enum graft_status s = plan_arrange(&v->konst, layout, &t, err);
     if (!s)
         s = add_slot(w, SLOT_CONST, 0, t.size, INT_MAX, slot, err);
     if (s) {
@@ -199,7 +186,7 @@ static enum graft_status get_place(struct planner *w, int value, struct gr_layou
         return place_const(w, value, layout, slot, err);
     const struct place from = *find_place(w, value);
     size_t size = 0;
-    enum graft_status s = type_size(t, layout.dtype, &size, err);
+    enum graft_status s = plan_size_of(t, layout.dtype, &size, err);
     if (!s)
         s = add_slot(w, SLOT_WORK, 0, size, -1, slot, err);
     if (!s)
@@ -321,7 +308,7 @@ static enum graft_status place_outputs(struct planner *w, const struct program_s
         if (i == 0 && k->place >= 0 && (k->must_place || may_overwrite(w, step, k->place, at))) {
             slot = step->in[k->place];
         } else {
-            s = type_size(&w->prog->values[v].type, k->out[i].dtype, &size, err);
+            s = plan_size_of(&w->prog->values[v].type, k->out[i].dtype, &size, err);
             if (!s)
                 s = add_slot(w, SLOT_WORK, 0, size, -1, &slot, err);
         }
@@ -463,7 +450,7 @@ static enum graft_status plan_outputs(struct planner *w, struct graft_error *err
         int v = w->prog->outputs[i], slot = -1, out = -1;
         struct gr_layout layout = {p->outputs[i].dtype, false};
         size_t size = 0;
-        enum graft_status s = type_size(&p->outputs[i], layout.dtype, &size, err);
+        enum graft_status s = plan_size_of(&p->outputs[i], layout.dtype, &size, err);
         const struct place *at = find_place(w, v);
         if (!s && !at) /* a constant */
             s = get_place(w, v, (struct gr_layout){w->prog->values[v].type.dtype, false}, &slot,
@@ -500,7 +487,7 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
         struct gr_layout layout = {p->inputs[i].dtype, false};
         size_t size = 0;
         int slot = -1;
-        enum graft_status s = type_size(&p->inputs[i], layout.dtype, &size, err);
+        enum graft_status s = plan_size_of(&p->inputs[i], layout.dtype, &size, err);
         if (!s)
             s = add_slot(w, SLOT_INPUT, (int)i, size, INT_MAX, &slot, err);
         if (!s)
@@ -573,18 +560,23 @@ static enum graft_status choose_precision(enum gr_precision wanted, enum gr_prec
     return GRAFT_OK;
 }
 
-/* The types of the graph's inputs for this plan. */
+/* The types of the graph's inputs for one part of the batch. */
 static enum graft_status read_input_types(const struct gr_graph *g, const struct gr_shape *shapes,
-                                          int64_t batch, struct gr_type *types,
+                                          const struct gr_plan_options *o, struct gr_type *types,
                                           struct graft_error *err)
 {
+    if (o->batch < 1 || o->parts < 1 || o->batch % o->parts)
+        return gr_error(err, GRAFT_E_ARG, "batch of %lld in %d parts", (long long)o->batch,
+                        o->parts);
     for (size_t i = 0; i < g->n_inputs; i++) {
         const struct gr_value *v = &g->values[g->inputs[i]];
         types[i] = v->type;
         if (shapes)
             types[i].shape = shapes[i];
         else if (types[i].shape.rank > 0)
-            types[i].shape.dim[0] = batch;
+            types[i].shape.dim[0] = o->batch;
+        if (types[i].shape.rank > 0)
+            types[i].shape.dim[0] /= o->parts;
         char text[GR_SHAPE_TEXT];
         if (!gr_dtype_size(types[i].dtype) || (!shapes && !v->has_shape) ||
             gr_shape_count(&types[i].shape) < 0)
@@ -614,6 +606,26 @@ static enum graft_status set_border(struct gr_plan *p, const struct program *pro
     return GRAFT_OK;
 }
 
+/* Steps for one part; what is seen from outside is the whole batch. */
+static enum graft_status make_parts(struct gr_plan *p, struct program *prog,
+                                    const struct gr_plan_options *o, struct graft_error *err)
+{
+    const int threads = omp_get_max_threads();
+    p->parts = o->parts;
+    if (p->parts > 1) /* kernels divide their work among the threads that they see now */
+        omp_set_num_threads(1);
+    enum graft_status s = make_steps(p, prog, o->reference, err);
+    if (p->parts > 1)
+        omp_set_num_threads(threads);
+    for (size_t i = 0; i < p->n_inputs; i++)
+        if (p->inputs[i].shape.rank)
+            p->inputs[i].shape.dim[0] *= p->parts;
+    for (size_t i = 0; i < p->n_outputs; i++)
+        if (p->outputs[i].shape.rank)
+            p->outputs[i].shape.dim[0] *= p->parts;
+    return s;
+}
+
 enum graft_status gr_plan_new(const struct gr_graph *g, size_t n_outputs, const int *outputs,
                               const struct gr_shape *input_shapes,
                               const struct gr_plan_options *options, struct gr_plan **plan,
@@ -628,13 +640,10 @@ enum graft_status gr_plan_new(const struct gr_graph *g, size_t n_outputs, const 
         outputs = g->outputs;
         n_outputs = g->n_outputs;
     }
-    if (!s && options->batch < 1)
-        s = gr_error(err, GRAFT_E_ARG, "batch is %lld, expected at least 1",
-                     (long long)options->batch);
     if (!s)
         s = choose_precision(options->precision, &p->precision, err);
     if (!s)
-        s = read_input_types(g, input_shapes, options->batch, in, err);
+        s = read_input_types(g, input_shapes, options, in, err);
     if (!s)
         s = gr_graph_infer(g, in, n_outputs, outputs, &types, err);
     if (!s)
@@ -646,11 +655,12 @@ enum graft_status gr_plan_new(const struct gr_graph *g, size_t n_outputs, const 
     if (!s)
         s = set_border(p, &prog, err);
     if (!s)
-        s = make_steps(p, &prog, options->reference, err);
-    if (!s && p->work_size > options->work_limit)
+        s = make_parts(p, &prog, options, err);
+    if (!s && p->work_size > options->work_limit / (size_t)p->parts)
         s = gr_error(err, GRAFT_E_LIMIT,
                      "a batch of %lld needs %zu MB of working memory, the limit is %zu MB",
-                     (long long)options->batch, p->work_size >> 20, options->work_limit >> 20);
+                     (long long)options->batch, gr_plan_get_work_size(p) >> 20,
+                     options->work_limit >> 20);
     if (!s) { /* steps keep pointing to nodes and names there */
         p->nodes = prog.arena;
         memset(&prog.arena, 0, sizeof prog.arena);
@@ -696,7 +706,7 @@ size_t gr_plan_get_weights_size(const struct gr_plan *p)
 
 size_t gr_plan_get_work_size(const struct gr_plan *p)
 {
-    return p->work_size;
+    return p->work_size * (size_t)p->parts;
 }
 
 size_t gr_plan_n_steps(const struct gr_plan *p)

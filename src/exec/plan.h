@@ -14,11 +14,17 @@ enum gr_precision {
 struct gr_plan_options {
     int64_t batch; /* replaces an unknown first dimension of every input; >= 1 */
     enum gr_precision precision;
-    bool fuse;         /* fold batch-norm, fuse activations and sums; off only in tests */
+    int parts; /* the batch is cut into so many, each run by one thread on its own: nothing waits
+                  between steps. Divides the batch, which all inputs and outputs have first */
+    bool fuse; /* fold batch-norm, fuse activations and sums; off only in tests */
     bool reference;    /* every node by its double reference; only in tests */
     size_t work_limit; /* a plan whose activations and scratch need more bytes is refused */
 };
-void gr_plan_options_init(struct gr_plan_options *o); /* batch 8, fp32, fuse, 4 GiB */
+void gr_plan_options_init(struct gr_plan_options *o); /* batch 8, 1 part, fp32, fuse, 4 GiB */
+
+/* As many parts as there are threads, where that divides the batch; else 1, and all threads share
+   each step. */
+int gr_plan_usual_parts(int64_t batch);
 
 struct gr_plan;
 /* Plans the nodes that `outputs` (value ids; NULL: the graph's own) depend on. `input_shapes`

@@ -28,6 +28,7 @@ struct plan_step {
 struct gr_plan {
     struct gr_arena arena;
     enum gr_precision precision;
+    int parts; /* of the batch; everything below but inputs and outputs is for one of them */
     size_t n_inputs, n_outputs;
     struct gr_type *inputs, *outputs;
     struct plan_slot *slots;
@@ -41,6 +42,13 @@ struct gr_plan {
     /* What the reference kernel reads nodes from: */
     struct gr_arena nodes;
 };
+
+/* Bytes of a value in that dtype. */
+enum graft_status plan_size_of(const struct gr_type *t, enum gr_dtype dtype, size_t *size,
+                               struct graft_error *err);
+/* A constant in a wanted layout: its own bytes where they fit. */
+enum graft_status plan_arrange(const struct gr_tensor *konst, struct gr_layout layout,
+                               struct gr_tensor *out, struct graft_error *err);
 
 /* Gives every work slot an offset such that slots alive at one time do not overlap; `total` bytes
    hold them all. */

@@ -3,36 +3,59 @@
 #include "exec/plan_steps.h"
 #include <omp.h>
 #include <string.h>
-#include <sys/mman.h>
 
-struct gr_exec {
-    const struct gr_plan *plan;
+/* What one part of the batch works with. */
+struct lane {
     char *block;
     void **bound;      /* per step */
     const void **args; /* inputs, then outputs, of the step at hand */
+    const void **in;   /* the plan's, for this part */
+    void **out;
+    enum graft_status status;
+    struct graft_error err;
 };
+
+struct gr_exec {
+    const struct gr_plan *plan;
+    struct lane *lanes; /* plan->parts of them */
+};
+
+static void lane_clear(const struct gr_plan *p, struct lane *l)
+{
+    for (size_t i = 0; l->bound && i < p->n_steps; i++)
+        if (l->bound[i])
+            p->steps[i].kernel->unbind(l->bound[i]);
+    gr_free(l->bound);
+    gr_free(l->args);
+    gr_free(l->in);
+    gr_free(l->out);
+    gr_free_aligned(l->block);
+}
 
 void gr_exec_free(struct gr_exec *e)
 {
     if (!e)
         return;
-    for (size_t i = 0; e->bound && i < e->plan->n_steps; i++)
-        if (e->bound[i])
-            e->plan->steps[i].kernel->unbind(e->bound[i]);
-    gr_free(e->bound);
-    gr_free(e->args);
-    gr_free_aligned(e->block);
+    for (int i = 0; e->lanes && i < e->plan->parts; i++)
+        lane_clear(e->plan, &e->lanes[i]);
+    gr_free(e->lanes);
     gr_free(e);
 }
 
-/* Large activations suffer from misses of the page table; advice only. */
-static void ask_for_huge_pages(char *block, size_t size)
+static enum graft_status lane_init(const struct gr_plan *p, struct lane *l, struct graft_error *err)
 {
-    const uintptr_t huge = (uintptr_t)1 << 21;
-    uintptr_t first = ((uintptr_t)block + huge - 1) & ~(huge - 1);
-    uintptr_t end = ((uintptr_t)block + size) & ~(huge - 1);
-    if (end > first)
-        madvise((void *)first, end - first, MADV_HUGEPAGE);
+    enum graft_status s = GRAFT_OK;
+    l->block = gr_alloc_aligned(p->work_size, false);
+    l->bound = gr_alloc_zero(p->n_steps + 1, sizeof *l->bound);
+    l->args = gr_alloc_zero((size_t)p->most_args + 1, sizeof *l->args);
+    l->in = gr_alloc_zero(p->n_inputs + 1, sizeof *l->in);
+    l->out = gr_alloc_zero(p->n_outputs + 1, sizeof *l->out);
+    if (!l->block || !l->bound || !l->args || !l->in || !l->out)
+        return gr_error_nomem(err);
+    for (size_t i = 0; !s && i < p->n_steps; i++)
+        if (p->steps[i].kernel->bind)
+            s = p->steps[i].kernel->bind(p->steps[i].state, &l->bound[i], err);
+    return s;
 }
 
 enum graft_status gr_exec_new(const struct gr_plan *p, struct gr_exec **out,
@@ -43,16 +66,11 @@ enum graft_status gr_exec_new(const struct gr_plan *p, struct gr_exec **out,
     if (!e)
         return gr_error_nomem(err);
     e->plan = p;
-    e->block = gr_alloc_aligned(p->work_size, false);
-    e->bound = gr_alloc_zero(p->n_steps + 1, sizeof *e->bound);
-    e->args = gr_alloc_zero((size_t)p->most_args + 1, sizeof *e->args);
-    if (!e->block || !e->bound || !e->args)
+    e->lanes = gr_alloc_zero((size_t)p->parts, sizeof *e->lanes);
+    if (!e->lanes)
         s = gr_error_nomem(err);
-    if (!s)
-        ask_for_huge_pages(e->block, p->work_size);
-    for (size_t i = 0; !s && i < p->n_steps; i++)
-        if (p->steps[i].kernel->bind)
-            s = p->steps[i].kernel->bind(p->steps[i].state, &e->bound[i], err);
+    for (int i = 0; !s && i < p->parts; i++)
+        s = lane_init(p, &e->lanes[i], err);
     if (s)
         gr_exec_free(e);
     else
@@ -60,15 +78,15 @@ enum graft_status gr_exec_new(const struct gr_plan *p, struct gr_exec **out,
     return s;
 }
 
-static const void *address(const struct gr_exec *e, int slot, const void *const *inputs,
-                           void *const *outputs)
+static const void *address(const struct gr_plan *p, const struct lane *l, int slot,
+                           const void *const *inputs, void *const *outputs)
 {
     if (slot < 0)
         return NULL;
-    const struct plan_slot *s = &e->plan->slots[slot];
+    const struct plan_slot *s = &p->slots[slot];
     switch (s->kind) {
     case SLOT_WORK:
-        return e->block + s->offset;
+        return l->block + s->offset;
     case SLOT_INPUT:
         return inputs[s->index];
     case SLOT_OUTPUT:
@@ -79,19 +97,20 @@ static const void *address(const struct gr_exec *e, int slot, const void *const 
     return NULL;
 }
 
-static enum graft_status run(struct gr_exec *e, const void *const *inputs, void *const *outputs,
-                             double *seconds, struct graft_error *err)
+static enum graft_status run_lane(const struct gr_plan *p, struct lane *l,
+                                  const void *const *inputs, void *const *outputs, double *seconds,
+                                  struct graft_error *err)
 {
-    for (size_t i = 0; i < e->plan->n_steps; i++) {
-        const struct plan_step *st = &e->plan->steps[i];
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct plan_step *st = &p->steps[i];
         double start = seconds ? omp_get_wtime() : 0;
         for (int k = 0; k < st->n_in; k++)
-            e->args[k] = address(e, st->in[k], inputs, outputs);
-        void **out = (void **)(uintptr_t)(e->args + st->n_in);
+            l->args[k] = address(p, l, st->in[k], inputs, outputs);
+        void **out = (void **)(uintptr_t)(l->args + st->n_in);
         for (int k = 0; k < st->n_out; k++)
-            out[k] = (void *)(uintptr_t)address(e, st->out[k], inputs, outputs);
-        enum graft_status s = st->kernel->forward(st->state, e->bound[i], e->args, out,
-                                                  e->block + e->plan->scratch_offset, err);
+            out[k] = (void *)(uintptr_t)address(p, l, st->out[k], inputs, outputs);
+        enum graft_status s = st->kernel->forward(st->state, l->bound[i], l->args, out,
+                                                  l->block + p->scratch_offset, err);
         if (s) {
             s = s == GRAFT_E_NOMEM ? s : GRAFT_E_COMPUTE;
             return gr_error_in(err, s, "step %zu '%s' (%s)", i, st->info.node, st->info.op);
@@ -99,6 +118,32 @@ static enum graft_status run(struct gr_exec *e, const void *const *inputs, void 
         if (seconds)
             seconds[i] += omp_get_wtime() - start;
     }
+    return GRAFT_OK;
+}
+
+static size_t part_size(const struct gr_plan *p, const struct gr_type *t)
+{
+    return (size_t)gr_shape_count(&t->shape) / (size_t)p->parts * gr_dtype_size(t->dtype);
+}
+
+static enum graft_status run(struct gr_exec *e, const void *const *inputs, void *const *outputs,
+                             double *seconds, struct graft_error *err)
+{
+    const struct gr_plan *p = e->plan;
+    if (p->parts == 1)
+        return run_lane(p, &e->lanes[0], inputs, outputs, seconds, err);
+#pragma omp parallel for num_threads(p->parts) schedule(static, 1)
+    for (int k = 0; k < p->parts; k++) {
+        struct lane *l = &e->lanes[k];
+        for (size_t i = 0; i < p->n_inputs; i++)
+            l->in[i] = (const char *)inputs[i] + (size_t)k * part_size(p, &p->inputs[i]);
+        for (size_t i = 0; i < p->n_outputs; i++)
+            l->out[i] = (char *)outputs[i] + (size_t)k * part_size(p, &p->outputs[i]);
+        l->status = run_lane(p, l, l->in, l->out, k ? NULL : seconds, &l->err);
+    }
+    for (int k = 0; k < p->parts; k++)
+        if (e->lanes[k].status)
+            return gr_error(err, e->lanes[k].status, "%s", e->lanes[k].err.message);
     return GRAFT_OK;
 }
 

@@ -26,7 +26,7 @@ void gr_trainer_free(struct gr_trainer *t)
     gr_free(t->vars);
     gr_free(t->params);
     gr_free(t->stats);
-    gr_free(t->inputs);
+    gr_free(t->again);
     gr_free(t->args);
     gr_free(t->given);
     gr_free_aligned(t->master);
@@ -124,6 +124,11 @@ size_t gr_trainer_get_work_size(const struct gr_trainer *t)
     return t->work_size;
 }
 
+enum gr_trainer_keep gr_trainer_get_keep(const struct gr_trainer *t)
+{
+    return t->keep;
+}
+
 static const void *address(const struct gr_trainer *t, int slot, const float *dlogits,
                            const float *grads)
 {
@@ -143,9 +148,14 @@ static const void *address(const struct gr_trainer *t, int slot, const float *dl
     return NULL;
 }
 
-static int slot_of(const struct gr_trainer *t, int var)
+enum pass { PASS_FORWARD, PASS_AGAIN, PASS_BACKWARD };
+
+static int slot_of(const struct gr_trainer *t, enum pass pass, int var)
 {
-    return var < 0 ? -1 : t->vars[var].slot;
+    if (var < 0)
+        return -1;
+    int slot = t->vars[var].slot;
+    return pass == PASS_FORWARD ? slot : train_late(t, slot);
 }
 
 static void tell(const struct gr_trainer *t, const struct train_step *st, enum train_moment m)
@@ -154,40 +164,45 @@ static void tell(const struct gr_trainer *t, const struct train_step *st, enum t
         t->watch(t->watch_user, st, m);
 }
 
-/* One call of a step, forward or (grads != NULL) backward. */
-static enum graft_status run_step(struct gr_trainer *t, const struct train_step *st, bool training,
-                                  const float *dlogits, float *grads, struct graft_error *err)
+/* One call of a step; `scratch` is a slot, or -1. */
+static enum graft_status run_step(struct gr_trainer *t, const struct train_step *st, enum pass pass,
+                                  bool training, int scratch, const float *dlogits, float *grads,
+                                  struct graft_error *err)
 {
+    const bool back = pass == PASS_BACKWARD;
+    const int saved = pass == PASS_FORWARD ? st->saved : train_late(t, st->saved);
     const void **in = t->args, **out = in + st->n_in, **dout = out + st->n_out,
                **din = dout + st->n_out;
     for (int i = 0; i < st->n_in; i++) {
-        in[i] = address(t, slot_of(t, st->in[i]), dlogits, grads);
-        din[i] = grads ? address(t, st->din[i], dlogits, grads) : NULL;
+        in[i] = address(t, slot_of(t, pass, st->in[i]), dlogits, grads);
+        din[i] = back ? address(t, st->din[i], dlogits, grads) : NULL;
     }
     for (int i = 0; i < st->n_out; i++) {
-        out[i] = address(t, slot_of(t, st->out[i]), dlogits, grads);
-        dout[i] = grads ? address(t, st->dout[i], dlogits, grads) : NULL;
+        out[i] = address(t, slot_of(t, pass, st->out[i]), dlogits, grads);
+        dout[i] = back ? address(t, st->dout[i], dlogits, grads) : NULL;
     }
     struct gr_train_pass p = {.n_in = st->n_in,
                               .in = in,
                               .out = (void **)(uintptr_t)out,
-                              .saved = (void *)(uintptr_t)address(t, st->saved, NULL, NULL),
-                              .scratch = t->block + t->scratch_offset,
+                              .saved = (void *)(uintptr_t)address(t, saved, NULL, NULL),
+                              .scratch =
+                                  scratch < 0 ? t->block : t->block + t->slots[scratch].offset,
                               .training = training,
+                              .again = pass == PASS_AGAIN,
                               .step = t->step};
     enum graft_status s;
     tell(t, st, TRAIN_BEGIN);
-    if (grads) {
+    if (back) {
         p.dout = dout;
         p.din = (void **)(uintptr_t)din;
         s = st->kernel->backward(st->state, &p, err);
     } else {
         s = st->kernel->forward(st->state, &p, err);
     }
-    tell(t, st, grads ? TRAIN_BACKWARD : TRAIN_FORWARD);
+    tell(t, st, back ? TRAIN_BACKWARD : TRAIN_FORWARD);
     if (s) {
         s = s == GRAFT_E_NOMEM ? s : GRAFT_E_COMPUTE;
-        return gr_error_in(err, s, "'%s' (%s)%s", st->node, st->op, grads ? ", backward" : "");
+        return gr_error_in(err, s, "'%s' (%s)%s", st->node, st->op, back ? ", backward" : "");
     }
     return GRAFT_OK;
 }
@@ -197,15 +212,13 @@ enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *in
 {
     t->trained = false;
     t->step = step;
-    for (size_t i = 0; i < t->n_inputs; i++) {
+    for (size_t i = 0; i < t->n_inputs; i++)
         t->given[i] = inputs[i];
-        if (t->inputs[i].copy)
-            memcpy(t->block + t->slots[t->inputs[i].slot].offset, inputs[i], t->inputs[i].size);
-    }
     for (size_t i = 0; i < t->n_steps; i++) {
-        if (!t->steps[i].kernel)
+        const struct train_step *st = &t->steps[i];
+        if (!st->kernel)
             continue;
-        enum graft_status s = run_step(t, &t->steps[i], training, NULL, NULL, err);
+        enum graft_status s = run_step(t, st, PASS_FORWARD, training, st->scratch, NULL, NULL, err);
         if (s)
             return s;
     }
@@ -230,8 +243,9 @@ enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits
         const struct train_back *b = &t->backs[i];
         void *dst = (void *)(uintptr_t)address(t, b->dst, dlogits, grads);
         const void *src = address(t, b->src, dlogits, grads);
-        if (b->kind == BACK_STEP) {
-            s = run_step(t, &t->steps[b->step], true, dlogits, grads, err);
+        if (b->kind == BACK_STEP || b->kind == BACK_AGAIN) {
+            s = run_step(t, &t->steps[b->step], b->kind == BACK_STEP ? PASS_BACKWARD : PASS_AGAIN,
+                         true, b->scratch, dlogits, grads, err);
             continue;
         }
         tell(t, NULL, TRAIN_BEGIN);

@@ -12,6 +12,13 @@ enum gr_bn_mode {
     GR_BN_TRAIN   /* batch statistics in training, running ones updated; scale and bias trained */
 };
 
+/* What forward keeps for backward. The numbers are the same to the last bit. */
+enum gr_trainer_keep {
+    GR_KEEP_ALL,
+    GR_KEEP_PRODUCTS, /* cheap steps between convolutions and matrix products are done again */
+    GR_KEEP_BORDERS   /* only values at cut points; forward is done twice */
+};
+
 struct gr_trainer_options {
     int64_t batch;
     enum gr_bn_mode bn;
@@ -19,6 +26,9 @@ struct gr_trainer_options {
     enum gr_precision precision; /* of compute; parameters and gradients are always fp32 */
     uint64_t seed;               /* of Dropout nodes with ratio > 0 */
     bool reference;              /* every node by its double reference; only in tests */
+    enum gr_trainer_keep keep;   /* ALL: as much as fits into max_work */
+    size_t max_work;             /* bytes; 0: no limit. Where no plan fits it is the smallest one:
+                                    see gr_trainer_get_work_size */
 };
 void gr_trainer_options_init(struct gr_trainer_options *o); /* batch 32, frozen, fp32 */
 
@@ -32,7 +42,9 @@ struct gr_trainer_param {
 
 struct gr_trainer;
 /* `graph`: what lies above the frozen border: its inputs are the border's values (float32
-   features), `output` its logits (N, classes). `params`: ids of the constants to be trained.
+   features), `output` its logits (N, classes). `params`: ids of the constants to be trained; in
+   GR_BN_FROZEN scales and biases of batch-norms among them are left out here, so that no caller has
+   to: gr_trainer_n_params tells what is trained.
    Operators without gradient on the way from them to the output are all reported before any work
    (UNSUPPORTED). The graph is only read and must outlive the trainer. */
 enum graft_status gr_trainer_new(const struct gr_graph *graph, int output,
@@ -50,9 +62,11 @@ float *gr_trainer_params(struct gr_trainer *t);
 float *gr_trainer_stats(struct gr_trainer *t, size_t *size);
 /* Bytes of activations, gradients and scratch. */
 size_t gr_trainer_get_work_size(const struct gr_trainer *t);
+enum gr_trainer_keep gr_trainer_get_keep(const struct gr_trainer *t);
 
 /* logits (batch, classes). training false: no dropout, stored batch-norm statistics, and nothing is
-   kept for backward. `step` names the step for Dropout's counter-based numbers. */
+   kept for backward; else backward reads the inputs once more, from where they lie. `step` names
+   the step for Dropout's counter-based numbers. */
 enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *inputs, bool training,
                                      uint64_t step, float *logits, struct graft_error *err);
 /* After a forward with training true: overwrites grads (gr_trainer_size floats) with the gradient

@@ -107,7 +107,7 @@ static enum graft_status reference_forward(void *state, const struct gr_train_pa
                                 x[3].v,
                                 x[4].v};
         s = gr_bn_train_ref(&b, err);
-        for (int i = 3; !s && i < 5; i++) /* the trainer's own running statistics */
+        for (int i = 3; !s && !p->again && i < 5; i++) /* the trainer's own running statistics */
             store(&x[i], (void *)(uintptr_t)p->in[i]);
     } else {
         s = r->node.op->ref(&r->node, r->node.n_in, x, r->node.n_out, y, err);

@@ -22,14 +22,15 @@ struct train_step {
     int *in, *out;   /* vars, or -1 */
     int *din, *dout; /* slots, or -1 */
     bool *wants, *keep_in, *keep_out, *same;
-    size_t scratch_size, saved_size;
-    int saved; /* slot, or -1 */
+    size_t scratch_size;
+    int scratch, saved; /* slots, or -1 */
+    bool once;          /* it moves statistics: what it saved is kept for when it is done again */
     const char *node, *op, *impl;
 };
 
 struct train_back {
-    enum { BACK_STEP, BACK_ADD, BACK_COPY } kind;
-    int step;
+    enum { BACK_STEP, BACK_AGAIN, BACK_ADD, BACK_COPY } kind; /* AGAIN: the step forward */
+    int step, scratch;
     int dst, src; /* slots: dst += src, dst = src */
     size_t count; /* elements, to add; bytes, to copy */
     enum gr_dtype dtype;
@@ -65,15 +66,13 @@ struct gr_trainer {
     size_t n_backs, cap_backs;
     struct gr_tensor *consts; /* that slots refer to */
     size_t n_consts, cap_consts;
-    struct train_input { /* copied where backward reads it */
-        int slot, copy;
-        size_t size;
-    } * inputs;
     size_t n_inputs;
+    int *again; /* per slot: where forward puts it when a step is done again, or -1 */
+    enum gr_trainer_keep keep;
     int logits; /* slot */
     size_t logits_size;
     int most_args;
-    size_t scratch_offset, work_size;
+    size_t work_size;
     char *block;
     const void **args;  /* in, out, dout, din of the step at hand */
     const void **given; /* inputs of the last forward */
@@ -82,6 +81,12 @@ struct gr_trainer {
     void (*watch)(void *user, const struct train_step *step, enum train_moment m); /* or NULL */
     void *watch_user;
 };
+
+/* Where a value lies once its step was done again. */
+static inline int train_late(const struct gr_trainer *t, int slot)
+{
+    return slot >= 0 && t->again[slot] >= 0 ? t->again[slot] : slot;
+}
 
 enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int output,
                              const struct gr_shape *input_shapes, size_t n_params,

@@ -133,8 +133,8 @@ static enum graft_status timm_preprocess(const json_t *cfg, struct gr_hf_config 
     enum graft_status s;
     if (!size)
         return GRAFT_OK;
-    memcpy(p.mean, imagenet_mean, sizeof p.mean);
-    memcpy(p.std, imagenet_std, sizeof p.std);
+    memcpy(p.mean, imagenet_mean, sizeof imagenet_mean);
+    memcpy(p.std, imagenet_std, sizeof imagenet_std);
     if ((s = read_pixels(json_array_get(size, 0), "input_size[0]", &channels, err)) ||
         (s = read_pixels(json_array_get(size, 1), "input_size[1]", &p.height, err)) ||
         (s = read_pixels(json_array_get(size, 2), "input_size[2]", &p.width, err)) ||

@@ -152,6 +152,8 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
                 gr_job_print_preprocess(&e->model.pre, text, sizeof text), e->model.pre_source,
                 e->model.has_pre ? "" : " (change with --mean --std --channels --img-size)");
     if (!s)
+        gr_job_tell_notes(&e->model, ev);
+    if (!s)
         s = gr_pictures_open_any(o->data, ev, &e->all, err);
     if (!s)
         s = gr_pictures_stop(&e->all, &o->pictures, err);

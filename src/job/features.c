@@ -124,6 +124,8 @@ enum graft_status graft_features(const struct graft_features_options *o,
     if (!s)
         s = gr_network_features(&m, o->cut, o->pictures.batch, o->pictures.precision, &net, err);
     if (!s)
+        gr_job_tell_notes(&m, ev);
+    if (!s)
         s = gr_pictures_open_any(o->data, ev, &p, err);
     if (!s)
         s = gr_pictures_stop(&p, &o->pictures, err);

@@ -15,6 +15,8 @@ enum graft_status gr_job_open_model(const char *path, const struct graft_load_op
                                     struct gr_model *m, struct graft_error *err);
 /* One line: "short side 256, centre crop 224x224, bilinear, RGB, ..." into text; returns text. */
 const char *gr_job_print_preprocess(const struct graft_preprocess *p, char *text, size_t size);
+/* What reading and fitting found worth saying, under the file's name. */
+void gr_job_tell_notes(const struct gr_model *m, const struct graft_events *ev);
 /* One complete type per graph input for that batch: the declared one, with the picture size of the
    preprocessing where height and width are free. Free with gr_free. */
 enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
@@ -57,7 +59,6 @@ struct gr_network {
     int64_t width;      /* of the vector */
     const char *name;   /* the model's path, borrowed, for messages */
     char cut[256];      /* names of the values cut at, comma-separated */
-    struct gr_hash key; /* of everything that decides the vector, for the cache */
     bool channels_last; /* the graph's input is (N,H,W,C) */
 };
 /* The features: cut at `cut` (comma-separated names) or, when NULL, where the head begins. */
@@ -77,7 +78,25 @@ enum graft_precision gr_network_precision(const struct gr_network *net); /* neve
 /* The same network, planned in fp32. */
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
                                      struct gr_network *fp32, struct graft_error *err);
+/* Of everything that decides the vector, for the cache. */
+enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
+                                  struct graft_error *err);
 void gr_network_clear(struct gr_network *net);
+
+/* ---- input.c: other planes, another size ------------------------------------------------------
+ */
+
+/* Which dimension of an input of rank 4 has the planes: 1 or 3. */
+int gr_job_planes_axis(const struct gr_shape *x);
+/* Changes the graph where `o` asks for other planes or (with o->preprocess) for another size than
+   it has, adds notes, and leaves in m->pre what the new input wants. m->pre must be complete. */
+enum graft_status gr_job_fit_input(struct gr_model *m, const struct graft_load_options *o,
+                                   struct graft_error *err);
+/* Adds both sizes to an error that another size may be the reason of; returns s. */
+enum graft_status gr_job_size_error(const struct gr_model *m, enum graft_status s,
+                                    struct graft_error *err);
+/* Does the whole network take pictures of another size than the file's, where one was asked for? */
+enum graft_status gr_job_check_size(const struct gr_model *m, struct graft_error *err);
 
 /* ---- predictor.c ------------------------------------------------------------------------------
  */

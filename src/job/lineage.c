@@ -66,6 +66,10 @@ enum graft_status gr_lineage_write(const char *dir, const char *command,
                                    const char *sha256, const struct gr_network *net,
                                    const struct gr_pictures *p, struct graft_error *err)
 {
+    struct gr_hash key;
+    enum graft_status s = gr_network_hash(net, &key, err);
+    if (s)
+        return s;
     const struct {
         const char *key;
         json_t *value;
@@ -77,7 +81,7 @@ enum graft_status gr_lineage_write(const char *dir, const char *command,
         {"source_sha256", text(sha256)},
         {"cut", text(net->cut)},
         {"features", json_integer(net->width)},
-        {"feature_key", hash_text(net->key)},
+        {"feature_key", hash_text(key)},
         {"precision",
          text(gr_plan_get_precision(net->plan) == GR_PRECISION_BF16 ? "bf16" : "fp32")},
         {"data", text(p->path)},
@@ -93,7 +97,7 @@ enum graft_status gr_lineage_write(const char *dir, const char *command,
     char *dump = ok ? json_dumps(root, JSON_INDENT(1)) : NULL;
     char *path = gr_path_join(dir, "graft.json");
     struct gr_outfile f;
-    enum graft_status s = dump && path ? gr_outfile_open(&f, path, err) : gr_error_nomem(err);
+    s = dump && path ? gr_outfile_open(&f, path, err) : gr_error_nomem(err);
     if (!s) {
         fprintf(f.f, "%s\n", dump);
         s = gr_outfile_commit(&f, err);

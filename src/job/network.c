@@ -56,6 +56,7 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
     const char *settled = gr_model_get_prop(m, "graft.precision");
     gr_plan_options_init(&o);
     o.batch = net->batch;
+    o.parts = gr_plan_usual_parts(net->batch);
     o.precision = of[precision];
     if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
         o.precision = GR_PRECISION_FP32;
@@ -96,9 +97,10 @@ static enum graft_status check_vector(const struct gr_network *net, struct graft
 
 /* Everything that decides the vectors. The version goes up whenever kernels or preprocessing give
    other numbers. */
-static enum graft_status make_key(struct gr_network *net, struct graft_error *err)
+enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
+                                  struct graft_error *err)
 {
-    enum { VERSION = 1 };
+    enum { VERSION = 2 };
     struct gr_hasher *h = gr_hasher_new();
     const struct graft_preprocess *p = &net->pre;
     if (!h)
@@ -111,9 +113,10 @@ static enum graft_status make_key(struct gr_network *net, struct graft_error *er
                            p->filter, p->channels, p->pad_value};
     gr_hasher_add(h, how, sizeof how);
     gr_hasher_add(h, &p->scale, sizeof p->scale);
-    gr_hasher_add(h, p->mean, sizeof p->mean);
-    gr_hasher_add(h, p->std, sizeof p->std);
-    net->key = gr_hasher_get(h);
+    const size_t planes = (size_t)gr_preprocess_channels(p);
+    gr_hasher_add(h, p->mean, planes * sizeof *p->mean);
+    gr_hasher_add(h, p->std, planes * sizeof *p->std);
+    *key = gr_hasher_get(h);
     gr_hasher_free(h);
     return s;
 }
@@ -123,6 +126,8 @@ static enum graft_status free_batch(const struct gr_model *m, struct gr_network 
                                     struct graft_error *err)
 {
     struct gr_type *t = NULL;
+    if (net->batch == 1) /* nothing to free, and proving it would take as long as planning */
+        return GRAFT_OK;
     enum graft_status s = gr_job_input_types(m, 1, &t, err);
     if (!s) {
         net->graph->values[net->graph->inputs[0]].type = t[0];
@@ -167,7 +172,7 @@ static enum graft_status begin(const struct gr_model *m, int64_t batch, struct g
     return check_input(m, net, err);
 }
 
-/* After everything that made net->graph went as in `s`: the plan and the key, or nothing is left.
+/* After everything that made net->graph went as in `s`: the plan, or nothing is left.
  */
 static enum graft_status finish(const struct gr_model *m, enum graft_precision precision,
                                 bool vector, struct gr_network *net, enum graft_status s,
@@ -177,11 +182,9 @@ static enum graft_status finish(const struct gr_model *m, enum graft_precision p
         s = make_plan(m, precision, net, err);
     if (!s && vector)
         s = check_vector(net, err);
-    if (!s)
-        s = make_key(net, err);
     if (s) {
         gr_network_clear(net);
-        gr_error_in(err, s, "%s", m->path);
+        gr_error_in(err, gr_job_size_error(m, s, err), "%s", m->path);
     }
     return s;
 }
@@ -201,8 +204,6 @@ enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_n
     enum graft_status s = gr_graph_copy(net->graph, &fp32->graph, err);
     if (!s)
         s = make_plan(m, GRAFT_PRECISION_FP32, fp32, err);
-    if (!s)
-        s = make_key(fp32, err);
     if (s)
         gr_network_clear(fp32);
     return s;

@@ -1,4 +1,5 @@
 /* How does a file become a model with labels and preprocessing? */
+#include "base/events.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/preprocess.h"
@@ -35,8 +36,8 @@ static enum graft_status guess_preprocess(struct gr_model *m, struct graft_error
     graft_preprocess_init(&m->pre);
     if (g->n_inputs) {
         const struct gr_shape *x = &g->values[g->inputs[0]].type.shape;
-        bool last = x->rank == 4 && x->dim[1] != 3 && x->dim[1] != 1;
         if (x->rank == 4) {
+            const bool last = gr_job_planes_axis(x) == 3;
             int64_t h = x->dim[last ? 1 : 2], w = x->dim[last ? 2 : 3], c = x->dim[last ? 3 : 1];
             if (h > 0 && h <= 8192 && w > 0 && w <= 8192) {
                 m->pre.height = (int)h;
@@ -133,6 +134,8 @@ enum graft_status gr_job_open_model(const char *path, const struct graft_load_op
         s = apply_options(o, m, err);
     if (!s && !m->pre_source)
         s = guess_preprocess(m, err);
+    if (!s && o)
+        s = gr_job_fit_input(m, o, err);
     if (!s)
         s = gr_preprocess_check(&m->pre, err);
     gr_free(file);
@@ -144,18 +147,28 @@ enum graft_status gr_job_open_model(const char *path, const struct graft_load_op
 const char *gr_job_print_preprocess(const struct graft_preprocess *p, char *text, size_t size)
 {
     static const char *const filters[] = {"nearest", "bilinear", "bicubic", "lanczos", "box"};
-    static const char *const planes[] = {"RGB", "BGR", "grey"};
-    char how[96];
+    static const char *const planes[] = {"RGB", "BGR", "grey", "RGBA"};
+    char how[96], mean[80] = "", std[80] = "";
     if (p->resize == GRAFT_RESIZE_SHORTEST)
         snprintf(how, sizeof how, "short side %d, centre crop %dx%d", p->resize_to, p->width,
                  p->height);
     else
         snprintf(how, sizeof how, "%s to %dx%d",
                  p->resize == GRAFT_RESIZE_STRETCH ? "stretch" : "letterbox", p->width, p->height);
-    snprintf(text, size, "%s, %s, %s, mean %g %g %g, std %g %g %g", how, filters[p->filter],
-             planes[p->channels], p->mean[0], p->mean[1], p->mean[2], p->std[0], p->std[1],
-             p->std[2]);
+    for (int c = 0; c < gr_preprocess_channels(p); c++) {
+        size_t m = strlen(mean), s = strlen(std);
+        snprintf(mean + m, sizeof mean - m, " %g", p->mean[c]);
+        snprintf(std + s, sizeof std - s, " %g", p->std[c]);
+    }
+    snprintf(text, size, "%s, %s, %s, mean%s, std%s", how, filters[p->filter], planes[p->channels],
+             mean, std);
     return text;
+}
+
+void gr_job_tell_notes(const struct gr_model *m, const struct graft_events *ev)
+{
+    for (size_t i = 0; i < m->n_notes; i++)
+        gr_note(ev, gr_path_base(m->path), "%s", m->notes[i]);
 }
 
 enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
@@ -171,9 +184,8 @@ enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
         if (!x->rank)
             continue;
         x->dim[0] = batch;
-        bool last =
-            x->rank == 4 && (x->dim[3] == 3 || x->dim[3] == 1) && x->dim[1] != 3 && x->dim[1] != 1;
         if (x->rank == 4) {
+            const bool last = gr_job_planes_axis(x) == 3;
             int c = last ? 3 : 1, h = last ? 1 : 2;
             const int64_t picture[2] = {m->pre.height, m->pre.width};
             const int64_t planes = gr_preprocess_channels(&m->pre);

@@ -120,6 +120,7 @@ struct feature_run {
     struct gr_pictures *p;
     const struct gr_network *net;
     struct gr_cache *cache; /* NULL: none */
+    struct gr_hash key;     /* of the network, where there is a cache */
     struct gr_exec *exec;
     float *x, *last, *y;            /* one full batch: planes, (N,H,W,C) if wanted, vectors */
     size_t n_planes;                /* floats of one picture */
@@ -148,7 +149,7 @@ static bool wanted(void *user, size_t index, struct gr_hash content)
 {
     struct feature_run *r = user;
     (void)index;
-    const struct gr_cache_key key = {r->net->key, content};
+    const struct gr_cache_key key = {r->key, content};
     return !r->cache || !gr_cache_has(r->cache, key, (size_t)r->net->width);
 }
 
@@ -189,7 +190,7 @@ static enum graft_status flush(struct feature_run *r, struct graft_error *err)
                 return gr_error(err, GRAFT_E_COMPUTE, "%s: the network's output %zu is %g",
                                 r->p->ds.examples[k].path, j, row[j]);
         memcpy(r->p->x + k * width, row, width * sizeof *row);
-        r->puts[i] = (struct gr_cache_put){{net->key, r->p->hash[k]}, &r->entries[i], row, width};
+        r->puts[i] = (struct gr_cache_put){{r->key, r->p->hash[k]}, &r->entries[i], row, width};
     }
     keep(r, r->puts, r->filled);
     r->p->n_computed += (int64_t)r->filled;
@@ -221,7 +222,7 @@ static void describe(const struct gr_item *item, struct gr_cache_entry *e)
 static enum graft_status from_cache(struct feature_run *r, size_t k, struct graft_error *err)
 {
     struct gr_pictures *p = r->p;
-    const struct gr_cache_key key = {r->net->key, p->hash[k]};
+    const struct gr_cache_key key = {r->key, p->hash[k]};
     struct gr_cache_entry e;
     bool found;
     enum graft_status s =
@@ -255,7 +256,7 @@ static enum graft_status take_item(struct feature_run *r, const struct gr_item *
         if (item->have_content && item->status == GRAFT_E_FORMAT) { /* will never be readable */
             struct gr_cache_entry e;
             describe(item, &e);
-            keep(r, &(struct gr_cache_put){{r->net->key, item->content}, &e, NULL, 0}, 1);
+            keep(r, &(struct gr_cache_put){{r->key, item->content}, &e, NULL, 0}, 1);
         }
         return mark_bad(p, k, item->message, err);
     }
@@ -350,6 +351,8 @@ static enum graft_status prepare(struct feature_run *r, const struct graft_data_
         return gr_error_nomem(err);
     memset(p->ok, 1, n * sizeof *p->ok);
     enum graft_status s = gr_cache_of_options(o, r->ev, &r->cache, err);
+    if (!s && r->cache)
+        s = gr_network_hash(net, &r->key, err);
     return s ? s : gr_exec_new(net->plan, &r->exec, err);
 }
 

@@ -113,10 +113,10 @@ static enum graft_status make_cache_key(const struct gr_network *net, const stru
         if (!gr_file_read(p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap, &size, &bad))
             gr_hasher_add(h, bytes, size);
     }
-    *key = (struct gr_cache_key){net->key, gr_hasher_get(h)};
+    key->content = gr_hasher_get(h);
     gr_hasher_free(h);
     gr_free(bytes);
-    return GRAFT_OK;
+    return gr_network_hash(net, &key->model, err);
 }
 
 static bool recall(struct gr_cache *cache, struct gr_cache_key key, float *difference)

@@ -6,6 +6,8 @@
 
 struct prediction {
     const struct graft_predict_options *o;
+    struct graft_data_options pictures;
+    const struct graft_events *ev;
     struct graft_events quiet; /* each picture gets its own line: no notes */
     struct gr_model model;
     struct gr_network net;
@@ -26,7 +28,7 @@ static enum graft_status tell_bad(struct prediction *t, const struct gr_bad_file
     t->fn(t->user, bad->path, t->n_labels, (const char *const *)t->labels, NULL, problem);
     t->n_bad++;
     gr_free(problem);
-    if (t->o->pictures.stop_on_bad)
+    if (t->pictures.stop_on_bad)
         return gr_error(err, GRAFT_E_FORMAT, "%s: %s", bad->path, bad->why);
     return GRAFT_OK;
 }
@@ -36,11 +38,11 @@ static enum graft_status predict_all(struct prediction *t, struct gr_pictures *p
 {
     enum graft_status s = GRAFT_OK;
     if (p->ds.n && !t->settled) {
-        s = gr_network_settle(&t->net, &t->model, p, &t->o->pictures, &t->quiet, err);
+        s = gr_network_settle(&t->net, &t->model, p, &t->pictures, &t->quiet, err);
         t->settled = true;
     }
     if (!s && p->ds.n)
-        s = gr_pictures_run(p, &t->net, &t->o->pictures, "predict", &t->quiet, err);
+        s = gr_pictures_run(p, &t->net, &t->pictures, "predict", &t->quiet, err);
     for (size_t i = 0; !s && i < p->ds.n; i++) {
         float *row = p->x + i * (size_t)p->width;
         if (p->ok[i] && t->softmax)
@@ -93,10 +95,16 @@ static enum graft_status run(struct prediction *t, struct graft_error *err)
     if (!s && precision == GRAFT_PRECISION_AUTO && batch < o->pictures.batch &&
         !gr_model_get_prop(&t->model, "graft.precision"))
         precision = GRAFT_PRECISION_FP32;
+    /* and so would looking for them in a cache that nobody asked for */
+    t->pictures = o->pictures;
+    if (batch < o->pictures.batch && !o->pictures.cache)
+        t->pictures.cache = "";
     if (!s)
         s = gr_network_scores(&t->model, batch, precision, &t->net, &t->softmax, err);
     if (!s)
         s = gr_job_labels(&t->model, t->net.width, &t->labels, &t->n_labels, err);
+    if (!s && (o->load.channels || o->load.preprocess))
+        gr_job_tell_notes(&t->model, t->ev);
     for (int i = 0; !s && i < o->n_paths;)
         s = predict_next(t, &i, err);
     return s;
@@ -106,7 +114,7 @@ enum graft_status graft_predict(const struct graft_predict_options *o, graft_pre
                                 void *user, int64_t *n_bad, const struct graft_events *ev,
                                 struct graft_error *err)
 {
-    struct prediction t = {.o = o, .fn = fn, .user = user};
+    struct prediction t = {.o = o, .ev = ev, .fn = fn, .user = user};
     if (ev)
         t.quiet = *ev;
     t.quiet.note = NULL;

@@ -7,9 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { BATCH = 8 };
+
 struct graft_predictor {
-    struct gr_network net;
-    struct gr_exec *exec;
+    const struct gr_model *model; /* borrowed */
+    enum graft_precision precision;
+    struct gr_network net, batch_net; /* for one picture, for BATCH of them once wanted */
+    struct gr_exec *exec, *batch_exec;
     struct gr_preprocessor pp;
     bool softmax;
     int n_classes;
@@ -60,6 +64,8 @@ enum graft_status graft_predictor_new(struct graft_model *model, enum graft_prec
     /* without pictures nobody can tell what bf16 would do to this network */
     if (precision == GRAFT_PRECISION_AUTO && !gr_model_get_prop(&model->m, "graft.precision"))
         precision = GRAFT_PRECISION_FP32;
+    p->model = &model->m;
+    p->precision = precision;
     enum graft_status s = gr_network_scores(&model->m, 1, precision, &p->net, &p->softmax, err);
     if (!s)
         s = gr_job_labels(&model->m, p->net.width, &p->labels, &p->n_classes, err);
@@ -89,6 +95,8 @@ void graft_predictor_free(struct graft_predictor *p)
     gr_free(p->labels);
     gr_exec_free(p->exec);
     gr_network_clear(&p->net);
+    gr_exec_free(p->batch_exec);
+    gr_network_clear(&p->batch_net);
     gr_preprocessor_clear(&p->pp);
     gr_free_aligned(p->input);
     gr_free_aligned(p->last);
@@ -156,4 +164,40 @@ enum graft_status graft_predict_pixels(struct graft_predictor *p, const uint8_t 
     enum graft_status s =
         gr_preprocess_pixels(&p->pp, rgb, width, height, stride, &p->net.pre, p->input, err);
     return s ? s : classify(p, probs, err);
+}
+
+static enum graft_status plan_batch(struct graft_predictor *p, struct graft_error *err)
+{
+    bool softmax;
+    struct gr_network net;
+    enum graft_status s = gr_network_scores(p->model, BATCH, p->precision, &net, &softmax, err);
+    if (s)
+        return s;
+    s = gr_exec_new(net.plan, &p->batch_exec, err);
+    if (s)
+        gr_network_clear(&net);
+    else
+        p->batch_net = net;
+    return s;
+}
+
+enum graft_status graft_predict_batch(struct graft_predictor *p, int64_t n, const float *x,
+                                      float *probs, struct graft_error *err)
+{
+    const int64_t in = gr_shape_count(&gr_plan_get_input(p->net.plan, 0)->shape),
+                  out = p->n_classes;
+    enum graft_status s = GRAFT_OK;
+    if (n < 0)
+        return gr_error(err, GRAFT_E_ARG, "%lld pictures", (long long)n);
+    if (n >= BATCH && !p->batch_exec)
+        s = plan_batch(p, err);
+    for (int64_t i = 0, step; !s && i < n; i += step) {
+        const void *from = x + i * in;
+        void *to = probs + i * out;
+        step = n - i >= BATCH ? BATCH : 1;
+        s = gr_exec_run(step > 1 ? p->batch_exec : p->exec, &from, &to, err);
+        if (!s && p->softmax)
+            gr_softmax_rows(to, (size_t)step, (size_t)out);
+    }
+    return s;
 }

@@ -44,6 +44,18 @@ static enum graft_status run_head(const struct gr_model *m, const char *features
     return s;
 }
 
+static enum graft_status compare(const struct gr_network *a, const struct gr_network *b,
+                                 const char *difference, struct graft_error *err)
+{
+    struct gr_hash x, y;
+    enum graft_status s = gr_network_hash(a, &x, err);
+    if (!s)
+        s = gr_network_hash(b, &y, err);
+    if (!s && memcmp(&x, &y, sizeof x) != 0)
+        s = gr_error(err, GRAFT_E_COMPUTE, "%s", difference);
+    return s;
+}
+
 enum graft_status gr_job_rescore(const char *path, const struct gr_network *net,
                                  enum graft_precision precision, const float *x, size_t n,
                                  const float *probs, size_t n_classes, struct graft_error *err)
@@ -55,8 +67,8 @@ enum graft_status gr_job_rescore(const char *path, const struct gr_network *net,
     enum graft_status s = mine ? gr_job_open_model(path, NULL, &m, err) : gr_error_nomem(err);
     if (!s)
         s = gr_network_features(&m, features, net->batch, precision, &again, err);
-    if (!s && memcmp(&again.key, &net->key, sizeof net->key) != 0)
-        s = gr_error(err, GRAFT_E_COMPUTE, "the frozen part of the written file differs");
+    if (!s)
+        s = compare(&again, net, "the frozen part of the written file differs", err);
     if (!s)
         s = run_head(&m, features, net->width, x, n, n_classes, mine, err);
     for (size_t i = 0; !s && i < n * n_classes; i++)
@@ -81,8 +93,8 @@ enum graft_status gr_job_rescore_whole(const char *path, const struct gr_network
     enum graft_status s = gr_job_open_model(path, NULL, &m, err);
     if (!s)
         s = gr_network_scores(&m, scores->batch, precision, &again, &softmax, err);
-    if (!s && memcmp(&again.key, &scores->key, sizeof scores->key) != 0)
-        s = gr_error(err, GRAFT_E_COMPUTE, "the network in the written file differs");
+    if (!s)
+        s = compare(&again, scores, "the network in the written file differs", err);
     if (s)
         gr_error_in(err, s, "%s: reading back", path);
     gr_network_clear(&again);

@@ -39,7 +39,7 @@ static enum graft_status from_name(const char *name, const struct graft_load_opt
     struct gr_type *t = &m->graph->values[m->graph->inputs[0]].type;
     t->shape.dim[2] = m->pre.height;
     t->shape.dim[3] = m->pre.width;
-    return s;
+    return !s && o ? gr_job_fit_input(m, o, err) : s;
 }
 
 enum graft_status gr_job_forget(struct gr_model *m, uint64_t seed, const char *topic,

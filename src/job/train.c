@@ -6,6 +6,7 @@
 #include "eval/report.h"
 #include "formats/meta.h"
 #include "formats/onnx.h"
+#include "job/memory.h"
 #include "job/pictures.h"
 #include "job/result.h"
 #include "job/tune.h"
@@ -153,9 +154,20 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
     gr_note(t->ev, "preprocessing", "%s; from %s%s",
             gr_job_print_preprocess(&m->pre, text, sizeof text), m->pre_source,
             m->has_pre ? "" : " (change with --mean --std --channels --img-size)");
-    for (size_t i = 0; i < m->n_notes; i++)
-        gr_note(t->ev, name, "%s", m->notes[i]);
+    gr_job_tell_notes(m, t->ev);
     return GRAFT_OK;
+}
+
+/* The pass over all pictures: one batch in the network, a few read ahead, a vector of each. */
+static enum graft_status check_memory(const struct training *t, struct graft_error *err)
+{
+    const struct gr_network *net = &t->net;
+    const size_t picture = (size_t)net->pre.width * (size_t)net->pre.height * 3 * sizeof(float);
+    const size_t each = (size_t)net->width * sizeof(float) + GR_THUMB;
+    return gr_memory_check(t->o->pictures.memory,
+                           gr_plan_get_work_size(net->plan) + 4 * (size_t)net->batch * picture +
+                               t->pics.ds.n * each,
+                           "the pass over all pictures", err);
 }
 
 static enum graft_status check_data(struct training *t, struct graft_error *err)
@@ -208,10 +220,11 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
     const char *dot = o->out ? strrchr(o->out, '.') : NULL;
     if (!o->data || !o->out || (!o->from == !o->arch))
         return gr_error(err, GRAFT_E_ARG, "data, out and either from or arch must be given");
-    if (o->arch && (o->scratch || !o->finetune.unfreeze || strcmp(o->finetune.unfreeze, "all")))
+    if (o->arch && (o->scratch || o->finetune.lora || !o->finetune.unfreeze ||
+                    strcmp(o->finetune.unfreeze, "all")))
         return gr_error(err, GRAFT_E_ARG,
                         "a network with random weights is trained whole: unfreeze must be \"all\", "
-                        "scratch false");
+                        "scratch false, lora 0");
     if (!dot || strcmp(dot, ".onnx") != 0)
         return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
                         o->out);
@@ -385,7 +398,8 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
         .precision = training_precision(t),
         .dir = t->run_dir,
     };
-    enum graft_status s = gr_tune(&task, &t->tuned, err);
+    enum graft_status s = strcmp(task.how->unfreeze, "auto") ? gr_tune(&task, &t->tuned, err)
+                                                             : gr_tune_depth(&task, &t->tuned, err);
     if (s)
         return s;
     const struct gr_finetune_report *r = &t->tuned.report;
@@ -421,6 +435,7 @@ static enum graft_status try_scratch(struct training *t, struct graft_error *err
     how.bn = "train";
     how.layer_decay = 1;
     how.pull = 0;
+    how.lora = 0;
     dir = gr_path_join(t->run_dir, "scratch");
     if (!dir)
         return gr_error_nomem(err);
@@ -595,6 +610,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         s = gr_pictures_read(&t->pics, &t->model.pre, &o->pictures, "pictures", t->ev, err);
     if (!s && !o->arch)
         s = gr_network_settle(&t->net, &t->model, &t->pics, &o->pictures, t->ev, err);
+    if (!s && !o->arch)
+        s = check_memory(t, err);
     if (!s && !o->arch)
         s = gr_pictures_run(&t->pics, &t->net, &o->pictures, "features", t->ev, err);
     if (!s)

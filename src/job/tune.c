@@ -6,6 +6,8 @@
 #include "base/rng.h"
 #include "data/augment.h"
 #include "data/loader.h"
+#include "eval/report.h"
+#include "job/memory.h"
 #include "train/attach.h"
 #include <math.h>
 #include <stdio.h>
@@ -25,6 +27,7 @@ struct part {
     bool augmented;
     int64_t last_planes; /* > 0: the network wants so many planes last, (H,W,C) */
     struct gr_loader *loader;
+    int depth; /* pictures read ahead */
     const char **epoch_paths;
     struct gr_view *views;
     size_t row_size;
@@ -34,9 +37,10 @@ struct tuning {
     const struct gr_tune_task *task;
     struct gr_graph *whole;
     struct gr_moving moving;
+    struct gr_lora lora; /* n == 0: the weights themselves move */
     struct gr_network below;
     struct part train, val;
-    int64_t batch; /* no larger than there are training pictures */
+    int64_t batch, accumulate; /* as the memory allows */
     struct gr_trainer *trainer;
     double *class_weights;
     struct gr_buf history;
@@ -59,6 +63,7 @@ static void tuning_clear(struct tuning *t)
     part_clear(&t->val);
     gr_network_clear(&t->below);
     gr_moving_clear(&t->moving);
+    gr_lora_clear(&t->lora);
     gr_graph_free(t->whole);
     gr_free(t->class_weights);
     gr_buf_clear(&t->history);
@@ -67,6 +72,7 @@ static void tuning_clear(struct tuning *t)
 void gr_tuned_clear(struct gr_tuned *t)
 {
     gr_graph_free(t->graph);
+    gr_free(t->val_losses);
     memset(t, 0, sizeof *t);
 }
 
@@ -87,6 +93,10 @@ static const char *const bn_modes[] = {"frozen", "adapt", "train", NULL};
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err)
 {
     enum gr_augment_preset preset;
+    if (o->lora < 0 || (o->lora && !o->unfreeze))
+        return gr_error(err, GRAFT_E_ARG, "adapters of rank %d on %s layers; %s", o->lora,
+                        o->unfreeze ? o->unfreeze : "no",
+                        o->unfreeze ? "expected at least 1" : "--lora needs --unfreeze");
     if (!o->unfreeze)
         return GRAFT_OK;
     if (find_word(o->optimizer, optimizers) < 0)
@@ -99,6 +109,13 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
     if (find_word(o->bn, bn_modes) < 0)
         return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
                         o->bn);
+    if (o->lora && strcmp(o->bn, "frozen") != 0)
+        return gr_error(err, GRAFT_E_ARG,
+                        "batch-norm is '%s', expected frozen: with adapters nothing else moves",
+                        o->bn);
+    if (!(o->lora_alpha >= 0) || o->lora_alpha > 1e9)
+        return gr_error(err, GRAFT_E_ARG, "alpha of the adapters is %g, expected 0 to 1e9",
+                        o->lora_alpha);
     if (o->epochs < 1 || o->batch < 1 || !(o->lr > 0))
         return gr_error(err, GRAFT_E_ARG, "%d epochs of batches of %d at rate %g", o->epochs,
                         o->batch, o->lr);
@@ -121,7 +138,7 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     gr_optim_options_init(&f.optim,
                           find_word(o->optimizer, optimizers) ? GR_OPTIM_SGD : GR_OPTIM_ADAMW);
     f.epochs = o->epochs;
-    f.accumulate = o->accumulate;
+    f.accumulate = t->accumulate;
     f.lr = o->lr;
     f.schedule = kinds[find_word(o->schedule, schedules)];
     f.warmup = o->warmup;
@@ -130,6 +147,8 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     f.layer_decay = o->layer_decay;
     f.lowest = 1;
     f.clip = o->clip;
+    f.gradual = o->gradual;
+    f.n_soup = o->soup;
     f.loss.smoothing = o->label_smoothing;
     f.loss.focal = o->focal;
     f.loss.class_weights = t->class_weights;
@@ -180,7 +199,7 @@ static enum graft_status begin_pictures(void *user, int64_t epoch, const int64_t
         .augment = p->augmented ? &p->augment : NULL,
         .views = p->augmented ? views : NULL,
         .batch = 1,
-        .depth = 64,
+        .depth = p->depth,
         .workers = p->data->workers,
         .limits = {p->data->max_pixels, GR_IMAGE_MAX_SIDE},
         .events = p->ev,
@@ -260,17 +279,29 @@ static enum graft_status list_part(struct part *p, struct graft_error *err)
     return GRAFT_OK;
 }
 
+/* Pictures in a queue: two batches' worth, in at most a 16th of the memory. */
+static int read_ahead(size_t row_size, size_t memory)
+{
+    const size_t least = 8, most = 64, fit = memory / 16 / (row_size * sizeof(float));
+    return (int)(!memory || fit > most ? most : fit < least ? least : fit);
+}
+
 static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
                                    struct graft_error *err)
 {
     const struct graft_train_options *o = t->task->o;
     enum gr_augment_preset preset = GR_AUGMENT_NONE;
     p->row_size = (size_t)gr_shape_count(&t->moving.border_shape);
+    p->depth = read_ahead(p->row_size, o->pictures.memory);
     p->source = (struct gr_batch_source){.n = p->pics.ds.n, .label = p->labels, .user = p};
     if (!t->moving.from_pictures) {
         p->source.fill = fill_cached;
-        return gr_pictures_run(&p->pics, &t->below, &o->pictures,
-                               train ? "border, train" : "border, val", t->task->ev, err);
+        enum graft_status fits =
+            gr_memory_check(o->pictures.memory, p->pics.ds.n * p->row_size * sizeof(float),
+                            "the values at the border of what is frozen", err);
+        return fits ? fits
+                    : gr_pictures_run(&p->pics, &t->below, &o->pictures,
+                                      train ? "border, train" : "border, val", t->task->ev, err);
     }
     p->pre = &t->task->model->pre;
     if (t->task->net->channels_last)
@@ -357,17 +388,33 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
 static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
 {
     const struct graft_finetune_options *o = t->task->how;
-    struct gr_trainer_options to;
-    struct gr_shape shape = t->moving.border_shape;
-    gr_trainer_options_init(&to);
-    t->batch = o->batch < (int64_t)t->train.pics.ds.n ? o->batch : (int64_t)t->train.pics.ds.n;
-    to.batch = t->batch;
-    to.precision = t->task->precision;
-    to.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
-    to.seed = t->task->o->pictures.seed;
-    shape.dim[0] = to.batch;
-    return gr_trainer_new(t->moving.upper, t->moving.logits, &shape, t->moving.n_params,
-                          t->moving.params, &to, &t->trainer, err);
+    const int64_t n = (int64_t)t->train.pics.ds.n;
+    const struct gr_finetune_options loop = loop_options(t, NULL);
+    struct gr_fit_choice choice;
+    struct gr_fit_task task = {.graph = t->moving.upper,
+                               .logits = t->moving.logits,
+                               .input = t->moving.border_shape,
+                               .n_params = t->moving.n_params,
+                               .params = t->moving.params,
+                               .loop = &loop,
+                               .n_classes = t->train.pics.ds.n_classes,
+                               .n_train = t->train.pics.ds.n,
+                               .limit = t->task->o->pictures.memory};
+    gr_trainer_options_init(&task.options);
+    task.options.batch = o->batch < n ? o->batch : n;
+    task.options.precision = t->task->precision;
+    task.options.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
+    task.options.seed = t->task->o->pictures.seed;
+    if (t->moving.from_pictures) /* two queues, of training and of validation */
+        task.others = 2 * (size_t)t->train.depth * t->train.row_size * sizeof(float);
+    enum graft_status s = gr_memory_fit(&task, &choice, err);
+    if (s)
+        return s;
+    t->trainer = choice.trainer;
+    t->batch = choice.batch;
+    t->accumulate = choice.accumulate;
+    gr_note(t->task->ev, "memory", "%s", choice.text);
+    return GRAFT_OK;
 }
 
 static void on_epoch(void *user, const struct gr_history_row *row)
@@ -392,20 +439,68 @@ static void on_epoch(void *user, const struct gr_history_row *row)
 
 static struct gr_hash task_key(const struct tuning *t)
 {
-    struct gr_hash parts[2] = {t->task->net->key, {0, 0}};
+    struct gr_hash parts[2] = {{0, 0}, {0, 0}};
     struct gr_hasher *h = gr_hasher_new();
-    if (!h)
+    if (!h || gr_network_hash(t->task->net, &parts[0], NULL)) {
+        gr_hasher_free(h);
         return parts[0];
+    }
     gr_hasher_add(h, parts, sizeof parts[0]);
     gr_hasher_add_str(h, t->task->how->unfreeze);
     gr_hasher_add_str(h, t->task->how->bn);
     gr_hasher_add_str(h, t->task->how->augment);
     gr_hasher_add_i64(h, t->task->how->batch);
+    gr_hasher_add_i64(h, t->lora.rank);
+    gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
         gr_hasher_add_str(h, t->train.paths[i]);
     parts[1] = gr_hasher_get(h);
     gr_hasher_free(h);
     return parts[1];
+}
+
+/* The largest rate by Smith's range test; its curve goes into lr_finder.csv. */
+static enum graft_status find_rate(struct tuning *t, const struct gr_finetune_task *task,
+                                   struct gr_finetune_options *o, struct graft_error *err)
+{
+    struct gr_lr_finder curve;
+    struct gr_buf b;
+    double lr = 0;
+    enum graft_status s = gr_finetune_find_lr(task, o, &curve, &lr, err);
+    char *path = gr_path_join(t->task->dir, "lr_finder.csv");
+    if (!s && !path)
+        s = gr_error_nomem(err);
+    if (s) {
+        gr_free(path);
+        return s;
+    }
+    gr_buf_init(&b, 0);
+    gr_buf_puts(&b, "lr,loss\n");
+    for (int i = 0; i < curve.n; i++)
+        gr_buf_printf(&b, "%.6g,%.6g\n", gr_lr_finder_rate(i), curve.loss[i]);
+    s = gr_report_flush(&b, path, err);
+    gr_buf_clear(&b);
+    if (!s && lr > 0) {
+        gr_note(t->task->ev, t->task->topic, "learning rate %.2g, found in %d steps (curve in %s)",
+                lr, curve.n, path);
+        o->lr = lr;
+    } else if (!s) {
+        gr_warn(t->task->ev, t->task->topic,
+                "the learning-rate finder saw no fall of the loss in %d steps; --lr %g is used "
+                "(curve in %s)",
+                curve.n, o->lr, path);
+    }
+    gr_free(path);
+    return s;
+}
+
+static enum graft_status validation_losses(const struct gr_finetune_task *task,
+                                           struct gr_tuned *out, struct graft_error *err)
+{
+    if (!task->val)
+        return GRAFT_OK;
+    out->val_losses = gr_alloc_array(task->val->n, sizeof *out->val_losses);
+    return out->val_losses ? gr_finetune_losses(task, out->val_losses, err) : gr_error_nomem(err);
 }
 
 static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
@@ -414,7 +509,7 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
     char *history = gr_path_join(t->task->dir, "history.jsonl");
     enum graft_status s = checkpoint && history ? gr_mkdir(t->task->dir, err) : gr_error_nomem(err);
     if (!s) {
-        const struct gr_finetune_options o = loop_options(t, checkpoint);
+        struct gr_finetune_options o = loop_options(t, checkpoint);
         struct gr_shape shape = t->moving.border_shape;
         shape.dim[0] = t->batch;
         const struct gr_finetune_task task = {
@@ -432,11 +527,16 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .on_epoch = on_epoch,
             .user = t,
         };
-        s = gr_finetune(&task, &o, &out->report, err);
+        if (t->task->how->find_lr)
+            s = find_rate(t, &task, &o, err);
+        if (!s)
+            s = gr_finetune(&task, &o, &out->report, err);
+        if (!s && t->task->want_losses)
+            s = validation_losses(&task, out, err);
     }
     if (!s)
         s = gr_file_write(history, t->history.data, t->history.size, err);
-    if (!s)
+    if (!s && !t->task->keep_checkpoint)
         remove(checkpoint); /* the work is done; nothing is left to go on from */
     gr_free(checkpoint);
     gr_free(history);
@@ -461,6 +561,8 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
         s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, t->task->how->unfreeze,
                              (enum gr_bn_mode)find_word(t->task->how->bn, bn_modes), &t->moving,
                              err);
+    if (!s && t->task->how->lora)
+        s = gr_moving_adapt(&t->moving, t->whole, t->task->how, o->pictures.seed, &t->lora, err);
     if (!s)
         gr_note(t->task->ev, t->task->topic, "%s", t->moving.text);
     if (!s && !t->moving.from_pictures)
@@ -473,22 +575,25 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = make_trainer(t, err);
     if (!s)
-        gr_note(t->task->ev, t->task->topic,
-                "%zu training and %zu validation pictures, %.0f MB of work "
-                "memory",
-                t->train.pics.ds.n, t->val.pics.ds.n,
-                (double)gr_trainer_get_work_size(t->trainer) * 1e-6);
+        gr_note(t->task->ev, t->task->topic, "%zu training and %zu validation pictures",
+                t->train.pics.ds.n, t->val.pics.ds.n);
     if (!s)
         s = fit(t, out, err);
-    if (!s)
+    if (!s && t->lora.n)
+        s = gr_moving_merge(&t->moving, &t->lora, t->trainer, &t->train.source, t->batch,
+                            t->train.pics.ds.n_classes, t->whole, t->task->ev, err);
+    else if (!s)
         s = gr_trainer_store(t->trainer, t->whole, err);
+    if (!s && t->lora.n)
+        s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, o->from,
+                          out->report.best_epoch > 0, err);
     return s;
 }
 
 enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
                           struct graft_error *err)
 {
-    struct tuning t = {.task = task};
+    struct tuning t = {.task = task, .accumulate = task->how->accumulate};
     memset(out, 0, sizeof *out);
     gr_buf_init(&t.history, 0);
     enum graft_status s = run(&t, out, err);
@@ -498,6 +603,8 @@ enum graft_status gr_tune(const struct gr_tune_task *task, struct gr_tuned *out,
         snprintf(out->text, sizeof out->text, "%s", t.moving.text);
         out->graph = t.whole;
         t.whole = NULL;
+    } else {
+        gr_tuned_clear(out);
     }
     tuning_clear(&t);
     return s;

@@ -5,6 +5,7 @@
 #include "job/pictures.h"
 #include "train/finetune.h"
 #include "train/head.h"
+#include "train/lora.h"
 
 /* ---- tune_part.c: which part of the network moves ---- */
 
@@ -26,7 +27,29 @@ enum graft_status gr_moving_choose(const struct gr_model *m, const struct gr_gra
                                    const struct gr_graph *whole, const char *unfreeze,
                                    enum gr_bn_mode bn, struct gr_moving *out,
                                    struct graft_error *err);
+/* The part of `whole` above the border, up to the logits. */
+enum graft_status gr_moving_split(const struct gr_graph *whole, const struct gr_moving *m,
+                                  struct gr_graph **upper, struct graft_error *err);
 void gr_moving_clear(struct gr_moving *p);
+
+/* ---- tune_lora.c: adapters instead of the weights themselves ---- */
+
+/* What was chosen stays frozen; m->upper gets adapters beside its linear and 1x1 layers, and they
+   and the head are what moves. ARG where nothing can be adapted. */
+enum graft_status gr_moving_adapt(struct gr_moving *m, const struct gr_graph *whole,
+                                  const struct graft_finetune_options *o, uint64_t seed,
+                                  struct gr_lora *l, struct graft_error *err);
+/* What the trainer learned goes into m->upper, and merged into `whole`, which has no adapters.
+   COMPUTE unless both give the first examples of `source` the same logits in fp32. */
+enum graft_status gr_moving_merge(const struct gr_moving *m, const struct gr_lora *l,
+                                  struct gr_trainer *trainer, const struct gr_batch_source *source,
+                                  int64_t batch, size_t n_classes, struct gr_graph *whole,
+                                  const struct graft_events *ev, struct graft_error *err);
+/* adapter_model.safetensors and adapter_config.json in `dir`, as PEFT reads them; with `keep` false
+   those of an earlier run are removed. `from`: path of the source model. */
+enum graft_status gr_lora_write(const struct gr_lora *l, const struct gr_graph *branched,
+                                const char *dir, const char *from, bool keep,
+                                struct graft_error *err);
 
 /* ---- tune.c ---- */
 
@@ -42,18 +65,29 @@ struct gr_tune_task {
        looked at. */
     const struct gr_head_options *head;
     enum gr_precision precision; /* of the part that moves */
+    bool want_losses;            /* fill gr_tuned.val_losses */
+    bool keep_checkpoint;        /* also when all is done: the same call then returns at once */
     const char *dir;             /* for the checkpoint and history.jsonl */
 };
 struct gr_tuned {
     struct gr_graph *graph; /* whole network with the weights that were best on validation */
     struct gr_finetune_report report;
     size_t n_train, n_val;
-    char text[512]; /* what moved */
+    double *val_losses; /* (n_val) cross-entropy of each validation picture; NULL: not wanted */
+    char text[512];     /* what moved */
 };
 /* Everything that can be wrong with the options, before any work. */
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err);
 enum graft_status gr_tune(const struct gr_tune_task *t, struct gr_tuned *out,
                           struct graft_error *err);
 void gr_tuned_clear(struct gr_tuned *t);
+
+/* ---- tune_depth.c ---- */
+
+/* --unfreeze auto: gr_tune with 1, 2, ... stages for as long as another one lowers the validation
+   loss by more than the standard error of the paired difference; *out is the last that did. Says
+   what it saw. */
+enum graft_status gr_tune_depth(const struct gr_tune_task *t, struct gr_tuned *out,
+                                struct graft_error *err);
 
 #endif

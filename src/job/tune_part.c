@@ -155,17 +155,21 @@ static enum graft_status list_params(const struct gr_graph *g, const struct choi
     return s;
 }
 
-static enum graft_status split_graph(const struct gr_graph *whole, const struct gr_inferred *types,
-                                     struct gr_moving *out, struct graft_error *err)
+enum graft_status gr_moving_split(const struct gr_graph *whole, const struct gr_moving *m,
+                                  struct gr_graph **upper, struct graft_error *err)
 {
-    out->border_shape = types->type[out->border].shape;
-    struct gr_type type = {GR_F32, out->border_shape};
+    struct gr_graph *g = NULL;
+    struct gr_type type = {GR_F32, m->border_shape};
     type.shape.dim[0] = -1;
-    enum graft_status s = gr_graph_copy(whole, &out->upper, err);
+    enum graft_status s = gr_graph_copy(whole, &g, err);
     if (!s)
-        s = gr_graph_cut(out->upper, 1, &out->logits, err);
-    if (!s && !out->from_pictures)
-        s = gr_graph_keep_above(out->upper, out->border, &type, err);
+        s = gr_graph_cut(g, 1, &m->logits, err);
+    if (!s && !m->from_pictures)
+        s = gr_graph_keep_above(g, m->border, &type, err);
+    if (s)
+        gr_graph_free(g);
+    else
+        *upper = g;
     return s;
 }
 
@@ -197,8 +201,10 @@ enum graft_status gr_moving_choose(const struct gr_model *m, const struct gr_gra
         out->from_pictures = out->border == whole->inputs[0];
         s = list_params(whole, &c, stages, n_stages, head_node, bn, out, err);
     }
-    if (!s)
-        s = split_graph(whole, &types, out, err);
+    if (!s) {
+        out->border_shape = types.type[out->border].shape;
+        s = gr_moving_split(whole, out, &out->upper, err);
+    }
     if (!s)
         snprintf(out->text, sizeof out->text,
                  "%zu tensors (%lld weights) move%s%s%s; batch-norm %s", out->n_params,

@@ -72,7 +72,9 @@ static enum graft_status ref(const struct gr_node *node, int n_in, const struct 
     return GRAFT_OK;
 }
 
-/* What y was taken from gets the gradient: X, also on a bound, or the bound. */
+/* What y was taken from gets the gradient: X strictly between the bounds, else the bound. So a
+   value on a bound has slope 0 as in ReLU and in PyTorch's relu6 and hardtanh (torch.clamp gives it
+   1): y alone then tells the slope, and x need not be kept for it. One rule for all Clips. */
 GR_GRAD(ref_grad)
 {
     double lo, hi;
@@ -81,7 +83,7 @@ GR_GRAD(ref_grad)
         return GRAFT_OK;
     for (int64_t i = 0, n = gr_ref_count(out); i < n; i++) {
         double x = in[0].v[i];
-        int from = x > hi || (x < lo && lo > hi) ? 2 : x < lo ? 1 : 0;
+        int from = x >= hi || (x <= lo && lo > hi) ? 2 : x <= lo ? 1 : 0;
         if (gr_ref_has(n_in, din, from))
             din[from].v[from ? 0 : i] += dout->v[i];
     }

@@ -91,8 +91,11 @@ static enum graft_status make_groups(struct gr_fit *f, struct graft_error *err)
     const size_t n = gr_trainer_n_params(t->trainer);
     int deepest = 0;
     struct gr_optim_group *groups = gr_alloc_zero(n, sizeof *groups);
-    if (!groups)
+    f->rate = gr_alloc_array(n, sizeof *f->rate);
+    if (!groups || !f->rate) {
+        gr_free(groups);
         return gr_error_nomem(err);
+    }
     for (size_t i = 0; i < n && t->depth; i++)
         deepest = t->depth[i] > deepest ? t->depth[i] : deepest;
     for (size_t i = 0; i < n; i++) {
@@ -106,6 +109,8 @@ static enum graft_status make_groups(struct gr_fit *f, struct graft_error *err)
             .weight_decay = p->shape.rank > 1 ? o->weight_decay : 0,
             .pull = t->fresh && t->fresh[i] ? 0 : o->pull};
     }
+    for (size_t i = 0; i < n; i++)
+        f->rate[i] = groups[i].lr_scale;
     enum graft_status s = gr_optim_init(&f->optim, &o->optim, f->n, groups, n, f->source, err);
     gr_free(groups);
     return s;
@@ -131,6 +136,7 @@ static void fit_clear(struct gr_fit *f)
     gr_free(f->rows);
     gr_free(f->kept);
     gr_free(f->kept_info);
+    gr_free(f->rate);
 }
 
 static float *copy_of(const float *p, size_t n)
@@ -196,6 +202,16 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     return s ? s : gr_fit_make_key(f, err);
 }
 
+size_t gr_finetune_size(const struct gr_finetune_options *o, size_t n, size_t n_stats, size_t batch,
+                        size_t n_input, size_t n_classes, size_t n_examples)
+{
+    const size_t n_kept = o->n_soup > 1 ? (size_t)o->n_soup : 1;
+    const size_t blocks = 1 + (o->accumulate > 1) + (o->pull > 0) + (o->ema > 0) + n_kept +
+                          (o->optim.kind == GR_OPTIM_ADAMW ? 2 : 1);
+    const size_t floats = blocks * n + (1 + n_kept) * n_stats + n_input + 3 * batch * n_classes;
+    return floats * sizeof(float) + (n_examples + batch) * sizeof(int64_t);
+}
+
 /* ---- epochs ---- */
 
 static void swap_average(struct gr_fit *f)
@@ -248,6 +264,19 @@ static enum graft_status end_epoch(struct gr_fit *f, int64_t epoch, struct graft
     return GRAFT_OK;
 }
 
+/* What still waits for its epoch has rate 0. */
+static void unfreeze_gradually(struct gr_fit *f)
+{
+    const int *depth = f->t->depth;
+    int deepest = 0;
+    if (!f->o->gradual || !depth)
+        return;
+    for (size_t i = 0; i < f->optim.n_groups; i++)
+        deepest = depth[i] > deepest ? depth[i] : deepest;
+    for (size_t i = 0; i < f->optim.n_groups; i++)
+        f->optim.groups[i].lr_scale = deepest - depth[i] <= f->s.epoch ? f->rate[i] : 0;
+}
+
 /* The steps that are left of epoch s.epoch. */
 static enum graft_status run_steps(struct gr_fit *f, struct graft_error *err)
 {
@@ -257,6 +286,7 @@ static enum graft_status run_steps(struct gr_fit *f, struct graft_error *err)
     double loss;
     enum graft_status s = GRAFT_OK;
     gr_fit_order(f, st->epoch);
+    unfreeze_gradually(f);
     if (train->begin && left)
         s = train->begin(train->user, st->epoch, f->order + (size_t)st->batch * f->batch, left,
                          err);
@@ -332,6 +362,20 @@ enum graft_status gr_finetune(const struct gr_finetune_task *t, const struct gr_
                                         .stopped_early = f.s.finished && f.s.epoch < o->epochs,
                                         .seconds = f.s.seconds + (gr_seconds() - f.since)};
     }
+    fit_clear(&f);
+    return s;
+}
+
+enum graft_status gr_finetune_losses(const struct gr_finetune_task *t, double *losses,
+                                     struct graft_error *err)
+{
+    struct gr_finetune_options o;
+    double loss, accuracy;
+    gr_finetune_options_init(&o);
+    struct gr_fit f = {.t = t, .o = &o, .each_loss = losses};
+    enum graft_status s = fit_init(&f, err);
+    if (!s)
+        s = gr_fit_validate(&f, &loss, &accuracy, err);
     fit_clear(&f);
     return s;
 }

@@ -40,6 +40,8 @@ struct gr_finetune_options {
     double pull;                    /* L2-SP towards the weights at the start: 0 */
     double layer_decay;             /* rate * layer_decay^(depth below the head); 1: none */
     double lowest; /* else the rate goes from lr * lowest to lr over the depth: 0.01; 1: none */
+    bool gradual;  /* only the highest depth moves in the first epoch, one more in each after it
+                      (Howard, Ruder 2018): false */
     double clip;   /* largest norm of the gradient; 0: none. 1 */
     struct gr_loss loss; /* smoothing 0, no focal, no class weights */
     struct gr_mix mix;   /* none */
@@ -94,6 +96,15 @@ struct gr_finetune_report {
    `report` is filled in all these cases. */
 enum graft_status gr_finetune(const struct gr_finetune_task *t, const struct gr_finetune_options *o,
                               struct gr_finetune_report *report, struct graft_error *err);
+
+/* The plain cross-entropy of each validation example (task->val->n) with the trainer's weights. */
+enum graft_status gr_finetune_losses(const struct gr_finetune_task *t, double *losses,
+                                     struct graft_error *err);
+
+/* Bytes that the loop takes beside the trainer: gradients, the optimiser's state, what is kept, a
+   batch of `n_input` floats. n, n_stats: floats in the trainer's blocks. */
+size_t gr_finetune_size(const struct gr_finetune_options *o, size_t n, size_t n_stats, size_t batch,
+                        size_t n_input, size_t n_classes, size_t n_examples);
 
 /* Tries rising rates for up to 100 steps and puts the weights back. *lr: the suggestion for
    options.lr, 0 when there is none. */

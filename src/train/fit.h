@@ -36,12 +36,14 @@ struct gr_fit {
     int *label;
     int64_t *order; /* n_batches * batch, filled up; also of the validation */
     struct gr_optim optim;
+    double *rate; /* by group: its lr_scale once it moves */
     struct gr_schedule schedule;
     struct gr_fit_state s;
     struct gr_history_row *rows; /* epochs + 1 */
     size_t n_keep, each_kept;    /* floats: n + n_stats */
     float *kept;
     struct gr_fit_kept *kept_info;
+    double *each_loss; /* gr_fit_validate writes there the loss of each example; NULL: nowhere */
     struct gr_hash key;
     double since; /* gr_seconds when s.seconds was last brought up to date */
 };

@@ -94,6 +94,7 @@ enum graft_status gr_fit_make_key(struct gr_fit *f, struct graft_error *err)
     ADD(o->clip), ADD(o->loss.smoothing), ADD(o->loss.focal), ADD(o->mix.mixup), ADD(o->mix.cutmix);
     ADD(o->ema), ADD(o->patience), ADD(o->n_soup), ADD(o->seed);
     gr_hasher_add_i64(h, o->best_by_accuracy);
+    gr_hasher_add_i64(h, o->gradual);
     gr_hasher_add_i64(h, (int64_t)t->n_classes);
     if (o->loss.class_weights)
         gr_hasher_add(h, o->loss.class_weights, t->n_classes * sizeof(double));

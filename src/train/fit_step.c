@@ -190,7 +190,13 @@ enum graft_status gr_fit_validate(struct gr_fit *f, double *loss, double *accura
                                    err);
         if (s)
             break;
-        gr_loss_rows(&plain, n, n_classes, f->logits, f->target, NULL, NULL, &sum, &weight);
+        for (size_t i = 0; i < n; i++) {
+            double before = sum;
+            gr_loss_rows(&plain, 1, n_classes, f->logits + i * n_classes, f->target + i * n_classes,
+                         NULL, NULL, &sum, &weight);
+            if (f->each_loss)
+                f->each_loss[b * f->batch + i] = sum - before;
+        }
         for (size_t i = 0; i < n; i++) {
             const float *z = f->logits + i * n_classes;
             size_t top = 0;

@@ -7,17 +7,21 @@ typedef float ISA(mem) __attribute__((vector_size(4 * LANES), aligned(4), may_al
 #define VEC     ISA(vec)
 #define LOAD(p) (*(const ISA(mem) *)(p))
 #define INLINE  static inline __attribute__((always_inline)) TARGET
-#define UNROLL  _Pragma("GCC unroll 16")
+#define UNROLL  _Pragma("GCC unroll 24")
+/* Where there are registers enough, 5 or 6 that are left go together: the other side is read once.
+ */
+#define LAST(left, tile) ((tile) == 4 && ((left) == 5 || (left) == 6))
+#define MOST_ACC         (TILE_N == 4 ? 24 : TILE_M * TILE_N)
 
 /* c (mr,nr) = a (mr,k) times the transpose of b (nr,k); mr and nr are constants at each call */
 INLINE void ISA(nt_tile)(const size_t mr, const size_t nr, size_t k, const float *a, size_t lda,
                          const float *b, size_t ldb, float *c, size_t ldc)
 {
-    VEC acc[TILE_M * TILE_N];
+    VEC acc[MOST_ACC];
     size_t p = 0;
     UNROLL for (size_t i = 0; i < mr * nr; i++) acc[i] = (VEC){0};
     for (; p + LANES <= k; p += LANES) {
-        VEC bv[TILE_N];
+        VEC bv[6];
         UNROLL for (size_t j = 0; j < nr; j++) bv[j] = LOAD(b + j * ldb + p);
         UNROLL for (size_t i = 0; i < mr; i++)
         {
@@ -60,8 +64,15 @@ static TARGET void ISA(nt)(size_t m, size_t n, size_t k, const float *a, size_t 
         size_t mb = m - i < rows ? m - i : rows, j = 0;
         const float *ai = a + i * lda;
         float *ci = c + i * ldc;
-        for (; j + TILE_N <= n; j += TILE_N)
+        for (; j + TILE_N <= n && !LAST(n - j, TILE_N); j += TILE_N)
             ISA(nt_strip)(TILE_N, mb, k, ai, lda, b + j * ldb, ldb, ci + j, ldc);
+        if (LAST(n - j, TILE_N)) {
+            if (n - j == 6)
+                ISA(nt_strip)(6, mb, k, ai, lda, b + j * ldb, ldb, ci + j, ldc);
+            else
+                ISA(nt_strip)(5, mb, k, ai, lda, b + j * ldb, ldb, ci + j, ldc);
+            continue;
+        }
         if (TILE_N > 2 && j + 2 <= n) {
             ISA(nt_strip)(2, mb, k, ai, lda, b + j * ldb, ldb, ci + j, ldc);
             j += 2;
@@ -75,7 +86,7 @@ static TARGET void ISA(nt)(size_t m, size_t n, size_t k, const float *a, size_t 
 INLINE void ISA(tn_tile)(const size_t mr, const size_t nr, size_t k, const float *a, size_t lda,
                          const float *b, size_t ldb, float *c, size_t ldc)
 {
-    VEC acc[TILE_M * TILE_N];
+    VEC acc[MOST_ACC];
     UNROLL for (size_t i = 0; i < mr * nr; i++) acc[i] = (VEC){0};
     for (size_t p = 0; p < k; p++) {
         VEC bv[TILE_N];
@@ -101,8 +112,15 @@ INLINE void ISA(tn_strip)(const size_t nr, size_t m, size_t k, const float *a, s
                           const float *b, size_t ldb, float *c, size_t ldc)
 {
     size_t i = 0;
-    for (; i + TILE_M <= m; i += TILE_M)
+    for (; i + TILE_M <= m && !LAST(m - i, TILE_N); i += TILE_M)
         ISA(tn_tile)(TILE_M, nr, k, a + i, lda, b, ldb, c + i * ldc, ldc);
+    if (LAST(m - i, TILE_N)) {
+        if (m - i == 6)
+            ISA(tn_tile)(6, nr, k, a + i, lda, b, ldb, c + i * ldc, ldc);
+        else
+            ISA(tn_tile)(5, nr, k, a + i, lda, b, ldb, c + i * ldc, ldc);
+        return;
+    }
     if (TILE_M > 2 && i + 2 <= m) {
         ISA(tn_tile)(2, nr, k, a + i, lda, b, ldb, c + i * ldc, ldc);
         i += 2;
@@ -136,6 +154,8 @@ static TARGET void ISA(tn)(size_t m, size_t n, size_t k, const float *a, size_t 
 #undef LOAD
 #undef INLINE
 #undef UNROLL
+#undef LAST
+#undef MOST_ACC
 #undef ISA
 #undef TARGET
 #undef LANES

@@ -12,6 +12,7 @@
 #include "train/scaler.h"
 #include "train/softmax.h"
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,9 @@
 #define CV_TOLERANCE  1e-4
 #define CV_DELTA      1e-4
 #define CV_ITERATIONS 200
+/* Multiply-adds below which a product is faster on one thread; bytes for all folds' gradients. */
+#define SMALL_PRODUCTS 1e7
+#define FOLDS_ROOM     64e6
 /* The final fit also ends where float arithmetic cannot lower the loss further. */
 #define FIT_DELTA 1e-8
 
@@ -158,6 +162,12 @@ static double zero_gradient_norm(struct gr_softmax *p, double *params, double *g
 
 struct fold {
     double *params, *row_weight, *mean, *scale, gradient_unit, held_weight;
+    struct gr_softmax p; /* with room of its own, or in the room of fit.p */
+    bool own_room;
+    double loss; /* of what was held out, at the penalty at hand */
+    size_t right;
+    enum graft_status status;
+    struct graft_error err;
 };
 
 /* What fold k trains on: weights without the held-out rows, moments of the others. */
@@ -200,14 +210,16 @@ static void fold_prepare(const struct fit *f, struct fold *fold, size_t from, si
 
 static void fold_clear(struct fold *fold)
 {
+    if (fold->own_room)
+        gr_softmax_clear(&fold->p);
     gr_free_aligned(fold->params);
     gr_free(fold->row_weight);
     gr_free(fold->mean);
     gr_free(fold->scale);
 }
 
-static enum graft_status fold_init(struct fit *f, struct fold *fold, int k, double *grad,
-                                   struct graft_error *err)
+static enum graft_status fold_init(struct fit *f, struct fold *fold, int k, bool own_room,
+                                   double *grad, struct graft_error *err)
 {
     fold->params = gr_alloc_aligned(f->p.n_params * sizeof(double), false);
     fold->row_weight = gr_alloc_array(f->p.n, sizeof(double));
@@ -216,41 +228,63 @@ static enum graft_status fold_init(struct fit *f, struct fold *fold, int k, doub
     if (!fold->params || !fold->row_weight || !fold->mean || !fold->scale)
         return gr_error_nomem(err);
     fold_prepare(f, fold, f->fold_start[k], f->fold_start[k + 1]);
-    f->p.row_weight = fold->row_weight;
-    f->p.mean = fold->mean;
-    f->p.scale = fold->scale;
-    fold->gradient_unit = zero_gradient_norm(&f->p, fold->params, grad);
-    start_params(&f->p, fold->params);
+    fold->p = f->p;
+    fold->p.row_weight = fold->row_weight;
+    fold->p.mean = fold->mean;
+    fold->p.scale = fold->scale;
+    if (own_room) {
+        enum graft_status st = gr_softmax_init(&fold->p, err);
+        if (st)
+            return st;
+        fold->own_room = true;
+    }
+    fold->gradient_unit = zero_gradient_norm(&fold->p, fold->params, grad);
+    start_params(&fold->p, fold->params);
     return GRAFT_OK;
 }
 
-/* One penalty: every fold fitted and scored on what it held out. */
+static void fold_fit(const struct fit *f, struct fold *fold, int k, double lambda)
+{
+    struct gr_softmax_end end;
+    fold->p.lambda = lambda;
+    fold->status = gr_softmax_minimise(&fold->p, fold->params, CV_TOLERANCE * fold->gradient_unit,
+                                       CV_DELTA, CV_ITERATIONS, f->ev, &end, &fold->err);
+    if (!fold->status)
+        gr_softmax_score(&fold->p, fold->params, f->fold_start[k], f->fold_start[k + 1], f->weight,
+                         &fold->loss, &fold->right);
+}
+
+/* One penalty: every fold fitted and scored on what it held out. Folds with room of their own go
+   side by side, a thread each, which saves the threads from waiting for each other in every
+   product; what a fold finds does not depend on it. */
 static enum graft_status cv_point(struct fit *f, struct fold *fold, int folds, double lambda,
                                   struct gr_cv_point *point, struct graft_error *err)
 {
     double loss = 0, weight = 0;
     size_t right = 0;
+#pragma omp parallel for schedule(dynamic, 1) if (fold[0].own_room)
+    for (int k = 0; k < folds; k++)
+        fold_fit(f, &fold[k], k, lambda);
     for (int k = 0; k < folds; k++) {
-        struct gr_softmax_end end;
-        double fold_loss;
-        size_t fold_right;
-        f->p.lambda = lambda;
-        f->p.row_weight = fold[k].row_weight;
-        f->p.mean = fold[k].mean;
-        f->p.scale = fold[k].scale;
-        enum graft_status st =
-            gr_softmax_minimise(&f->p, fold[k].params, CV_TOLERANCE * fold[k].gradient_unit,
-                                CV_DELTA, CV_ITERATIONS, f->ev, &end, err);
-        if (st)
-            return st;
-        gr_softmax_score(&f->p, fold[k].params, f->fold_start[k], f->fold_start[k + 1], f->weight,
-                         &fold_loss, &fold_right);
-        loss += fold_loss;
+        if (fold[k].status)
+            return gr_error(err, fold[k].status, "%s", fold[k].err.message);
+        loss += fold[k].loss;
         weight += fold[k].held_weight;
-        right += fold_right;
+        right += fold[k].right;
     }
     *point = (struct gr_cv_point){lambda, loss / weight, (double)right / (double)f->p.n};
     return GRAFT_OK;
+}
+
+/* Side by side: where few threads would be left without a fold, or products are too small to be
+   divided, and the room is small. */
+static bool side_by_side(const struct fit *f, int folds)
+{
+    const double products = (double)f->p.n * (double)f->p.n_classes * (double)f->p.ld;
+    const double room = (double)folds * (double)f->p.n_slabs * (double)f->p.n_classes *
+                        (double)f->p.ld * sizeof(float);
+    const int threads = omp_get_max_threads();
+    return threads > 1 && (threads <= folds || products < SMALL_PRODUCTS) && room < FOLDS_ROOM;
 }
 
 static enum graft_status cross_validate(struct fit *f, int folds, struct gr_head_report *report,
@@ -264,8 +298,9 @@ static enum graft_status cross_validate(struct fit *f, int folds, struct gr_head
     double *grad = gr_alloc_aligned(f->p.n_params * sizeof(double), false);
     if (!grad)
         st = gr_error_nomem(err);
+    const bool own_room = side_by_side(f, folds);
     for (int k = 0; k < folds && !st; k++)
-        st = fold_init(f, &fold[k], k, grad, err);
+        st = fold_init(f, &fold[k], k, own_room, grad, err);
     for (int l = 0; l < o->n_lambdas && !st; l++) {
         double t = o->n_lambdas > 1 ? (double)l / (o->n_lambdas - 1) : 0;
         double lambda = o->lambda_max * pow(o->lambda_min / o->lambda_max, t);
@@ -289,8 +324,6 @@ static enum graft_status cross_validate(struct fit *f, int folds, struct gr_head
     for (int k = 0; k < folds; k++)
         fold_clear(&fold[k]);
     gr_free_aligned(grad);
-    f->p.row_weight = f->weight;
-    f->p.mean = f->p.scale = NULL;
     return st;
 }
 

@@ -5,6 +5,7 @@ so that a newer encoder does not change them (delete the folder to make them ane
 
 Lines of image_golden.txt:
   decode FILE WIDTH HEIGHT SHA256            upright RGB pixels, 3 bytes each
+  alpha FILE SHA256                          upright alpha, the same byte 3 times
   crop FILE MODE TO WIDTH HEIGHT FILTER SHA256   8-bit RGB after resize and crop
   norm FILE INDEX VALUE ...                  floats of (C,H,W) after ImageNet normalisation
 """
@@ -256,6 +257,10 @@ def main():
         else:
             im = ImageOps.exif_transpose(im).convert("RGB")
         lines.append("decode %s %d %d %s" % (name, *im.size, sha(im)))
+        if name.startswith(("png", "webp")) and name != "png_grey16.png":
+            im = ImageOps.exif_transpose(Image.open(os.path.join(OUT, name))).convert("RGBA")
+            a = im.getchannel("A")
+            lines.append("alpha %s %s" % (name, sha(Image.merge("RGB", (a, a, a)))))
     crops = [("shortest", 256, 224, 224, "bilinear"), ("shortest", 31, 24, 28, "bilinear"),
              ("shortest", 40, 40, 40, "bicubic"), ("shortest", 19, 13, 18, "lanczos"),
              ("shortest", 20, 17, 16, "box"), ("shortest", 45, 31, 32, "nearest"),

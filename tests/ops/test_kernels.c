@@ -325,9 +325,11 @@ static int check(const char *line, bool perf)
             continue; /* this processor */
         run(&n, &o, perf, &r);
         double d = difference(&r, &ref);
-        if (!(d <= modes[i].limit)) {
-            print_error("%s: error %.3g, at most %.3g:%s\n  %s", modes[i].name, d, modes[i].limit,
-                        r.kernels, line);
+        /* its transforms cancel: a few more digits of the last place are lost */
+        double limit = modes[i].limit * (strstr(r.kernels, "winograd") ? 5 : 1);
+        if (!(d <= limit)) {
+            print_error("%s: error %.3g, at most %.3g:%s\n  %s", modes[i].name, d, limit, r.kernels,
+                        line);
             bad = 1;
         }
         if (r.used_ref && !n.may_ref) {

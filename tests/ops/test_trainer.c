@@ -5,7 +5,9 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "exec/trainer.h"
+#include "core/kernel.h"
+#include "cpu/rows.h"
+#include "exec/trainer_steps.h"
 #include "ops/op_case.h"
 #include <math.h>
 #include <stdio.h>
@@ -28,7 +30,8 @@ static float random_float(uint64_t *seed)
 
 /* A training step with every number that it gives. */
 struct result {
-    size_t n_logits, size, n_stats;
+    size_t n_logits, size, n_stats, n_again;
+    enum gr_trainer_keep keep;
     float *logits, *grads, *stats;
 };
 
@@ -61,6 +64,9 @@ static void train_once(const struct gr_graph *g, int output, size_t n_logits, si
         OK(gr_trainer_backward(t, dlogits, r->grads, &err));
     }
     const float *stats = gr_trainer_stats(t, &r->n_stats);
+    r->keep = gr_trainer_get_keep(t);
+    for (size_t i = 0; i < t->n_backs; i++)
+        r->n_again += t->backs[i].kind == BACK_AGAIN;
     r->stats = gr_alloc_zero(r->n_stats + 1, sizeof(float));
     memcpy(r->stats, stats, r->n_stats * sizeof(float));
     gr_free(dlogits);
@@ -95,7 +101,46 @@ static void both_ways(const struct gr_graph *g, int output, size_t n_logits, siz
     result_clear(&slow);
 }
 
-/* Every line of gradient_cases.txt: all float inputs are trained. */
+/* One line of gradient_cases.txt: all float inputs are trained. Returns how many were compared. */
+static int operator_case(void)
+{
+    struct op_case c;
+    struct gr_trainer_options o;
+    struct gr_graph *g = NULL;
+    int params[OP_CASE_PORTS], n_params = 0, n = 0;
+    op_case_open(&c, line);
+    OK(gr_graph_copy(c.g, &g, &err));
+    g->n_inputs = 0;
+    for (int i = 0; i < c.n_in; i++) {
+        int v = c.node->in[i];
+        if (v < 0 || !c.in[i].v || gr_value_is_const(&g->values[v]))
+            continue;
+        struct gr_tensor t = {0};
+        OK(gr_tensor_new(c.in[i].dtype, &c.in[i].shape, &t, &err));
+        for (int64_t k = 0; k < gr_tensor_count(&t); k++)
+            gr_store_f64(t.dtype, gr_tensor_mut(&t), (size_t)k, c.in[i].v[k]);
+        OK(gr_graph_set_const(g, v, &t, &err));
+        gr_tensor_clear(&t);
+        bool bn_stats = !strcmp(c.node->op_type, "BatchNormalization") && i >= 3;
+        if (c.in[i].dtype == GR_F32 && !bn_stats)
+            params[n_params++] = v;
+    }
+    gr_trainer_options_init(&o);
+    o.bn = GR_BN_ADAPT;
+    size_t n_logits = (size_t)gr_shape_count(&c.out[0].shape);
+    if (c.out[0].dtype == GR_F32 && c.node->op->ref_grad) {
+        both_ways(g, c.node->out[0], n_logits, (size_t)n_params, params, NULL, o);
+        n++;
+    }
+    if (!strcmp(c.node->op_type, "BatchNormalization")) {
+        o.bn = GR_BN_TRAIN;
+        both_ways(g, c.node->out[0], n_logits, (size_t)n_params, params, NULL, o);
+    }
+    gr_graph_free(g);
+    op_case_close(&c);
+    return n;
+}
+
 static void operators(void **state)
 {
     char text[300];
@@ -105,46 +150,106 @@ static void operators(void **state)
     assert_non_null(f);
     while (fgets(text, sizeof text, f)) {
         text[strcspn(text, "\n")] = 0;
-        if (!*text || *text == '#')
-            continue;
         line = text;
-        struct op_case c;
-        struct gr_trainer_options o;
-        struct gr_graph *g = NULL;
-        int params[OP_CASE_PORTS], n_params = 0;
-        op_case_open(&c, line);
-        OK(gr_graph_copy(c.g, &g, &err));
-        g->n_inputs = 0;
-        for (int i = 0; i < c.n_in; i++) {
-            int v = c.node->in[i];
-            if (v < 0 || !c.in[i].v || gr_value_is_const(&g->values[v]))
-                continue;
-            struct gr_tensor t = {0};
-            OK(gr_tensor_new(c.in[i].dtype, &c.in[i].shape, &t, &err));
-            for (int64_t k = 0; k < gr_tensor_count(&t); k++)
-                gr_store_f64(t.dtype, gr_tensor_mut(&t), (size_t)k, c.in[i].v[k]);
-            OK(gr_graph_set_const(g, v, &t, &err));
-            gr_tensor_clear(&t);
-            bool bn_stats = !strcmp(c.node->op_type, "BatchNormalization") && i >= 3;
-            if (c.in[i].dtype == GR_F32 && !bn_stats)
-                params[n_params++] = v;
-        }
-        gr_trainer_options_init(&o);
-        o.bn = GR_BN_ADAPT;
-        size_t n_logits = (size_t)gr_shape_count(&c.out[0].shape);
-        if (c.out[0].dtype == GR_F32 && c.node->op->ref_grad) {
-            both_ways(g, c.node->out[0], n_logits, (size_t)n_params, params, NULL, o);
-            n++;
-        }
-        if (!strcmp(c.node->op_type, "BatchNormalization")) {
-            o.bn = GR_BN_TRAIN;
-            both_ways(g, c.node->out[0], n_logits, (size_t)n_params, params, NULL, o);
-        }
-        gr_graph_free(g);
-        op_case_close(&c);
+        if (*text && *text != '#')
+            n += operator_case();
     }
     fclose(f);
     assert_true(n > 300);
+}
+
+/* Where differences are no judge: on a bound kernels and reference have the same slope. And rows of
+   batch-norm that fill registers, several pixels at once, and that do not. */
+static void kinks_and_rows(void **state)
+{
+    static const char *const lines[] = {
+        "Clip x=6(-1,0,0.5,3,6,7) F=(0) F=(6)",
+        "Relu x=3(-1,0,1)",
+        "BatchNormalization x=4,16,3,2 s=16 b=16 m=16 v=16@0.5:1.5",
+        "BatchNormalization x=4,24,6,6 s=24 b=24 m=24 v=24@0.5:1.5",
+        "BatchNormalization x=3,80,5,5 s=80 b=80 m=80 v=80@0.5:1.5",
+        "BatchNormalization x=2,19,9,9 s=19 b=19 m=19 v=19@0.5:1.5",
+        "BatchNormalization x=3,150,3,5 s=150 b=150 m=150 v=150@0.5:1.5",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        line = lines[i];
+        assert_int_equal(operator_case(), 1);
+    }
+}
+
+/* Every level that this processor can run does what plain loops do. */
+static void row_levels(void **state)
+{
+    enum { ROWS = 70, WIDTH = 83, N = ROWS * WIDTH };
+    static float x[N], dy[N], y[N], out[2][N], kept[2][N], c[5][WIDTH];
+    static double sums[2][2][WIDTH];
+    const struct rows_loops *levels[] = {rows_get_loops(), NULL, NULL};
+    (void)state;
+    line = "rows";
+#if defined(__x86_64__) && !defined(__clang__)
+    levels[1] = __builtin_cpu_supports("x86-64-v3") ? &rows_loops_v3 : NULL;
+    levels[2] = __builtin_cpu_supports("x86-64-v4") ? &rows_loops_v4 : NULL;
+#endif
+    uint64_t seed = 3;
+    for (int i = 0; i < N; i++) {
+        x[i] = random_float(&seed);
+        dy[i] = random_float(&seed);
+        y[i] = random_float(&seed);
+    }
+    for (int i = 0; i < 5 * WIDTH; i++)
+        c[i / WIDTH][i % WIDTH] = random_float(&seed);
+    for (int level = 0; level < 3; level++)
+        for (int slope = SLOPE_ONE; levels[level] && slope <= SLOPE_BY_X; slope++) {
+            for (int k = 0; k < 2; k++) {
+                const struct rows_loops *l = k ? levels[level] : &rows_loops_any;
+                struct rows r = {.first = 1,
+                                 .last = ROWS,
+                                 .width = WIDTH,
+                                 .x = x,
+                                 .residual = slope ? dy : NULL,
+                                 .y = y,
+                                 .dy = dy,
+                                 .out = out[k],
+                                 .out_residual = slope == SLOPE_BY_Y ? kept[k] : NULL,
+                                 .a = c[0],
+                                 .b = c[1],
+                                 .by_x = c[2],
+                                 .summand = c[3],
+                                 .shift = c[4],
+                                 .lo = -0.3f,
+                                 .hi = 0.4f,
+                                 .sum = sums[k][0],
+                                 .product = sums[k][1]};
+                memset(sums[k], 0, sizeof sums[k]);
+                l->apply(GR_F32, &r);
+                l->stats(GR_F32, &r);
+                l->reduce(GR_F32, (enum slope)slope, &r);
+            }
+            compare("apply", N, out[1], out[0], 1e-6);
+            compare("gradient kept", N, kept[1], kept[0], 0);
+            for (int i = 0; i < 2 * WIDTH; i++)
+                assert_true(fabs((&sums[1][0][0])[i] - (&sums[0][0][0])[i]) <= 1e-4);
+            for (int k = 0; k < 2; k++) {
+                struct rows r = {.last = ROWS,
+                                 .width = WIDTH,
+                                 .x = x,
+                                 .y = y,
+                                 .dy = dy,
+                                 .out = out[k],
+                                 .out_residual = kept[k],
+                                 .a = c[0],
+                                 .b = c[1],
+                                 .by_x = slope ? c[2] : NULL,
+                                 .summand = c[3],
+                                 .shift = c[4],
+                                 .lo = -0.3f,
+                                 .hi = 0.4f};
+                (k ? levels[level] : &rows_loops_any)->back(GR_F32, (enum slope)slope, &r);
+            }
+            compare("dx", N, out[1], out[0], 1e-6);
+            compare("gradient", N, kept[1], kept[0], 0);
+        }
 }
 
 /* ---- a small network ------------------------------------------------------------------------ */
@@ -252,6 +357,7 @@ static int open_net(struct net *w, bool smooth)
         ints(w, "kernel_shape", 2, DIMS(2, 2));
         ints(w, "strides", 2, DIMS(2, 2));
     }
+    x = one(w, "Dropout", x);
     int side = smooth ? 4 : 5, a = one(w, act, norm(w, conv(w, x, 8, 12, 3, 1, 1, false), 12));
     a = norm(w, conv(w, a, 12, 12, 3, 1, 4, true), 12);
     int b = norm(w, conv(w, x, 8, 12, 1, 1, 1, false), 12);
@@ -312,6 +418,92 @@ static void network(void **state)
             both_ways(w.g, output, BATCH * CLASSES, (size_t)w.n_params, w.params, inputs, o);
             gr_graph_free(w.g);
         }
+}
+
+/* What is computed again instead of kept gives the same numbers to the last bit, and moves the
+   statistics once. */
+static void recomputed(void **state)
+{
+    static float picture[BATCH * 3 * SIDE * SIDE];
+    (void)state;
+    line = "recomputed";
+    fill(picture, sizeof picture / sizeof *picture, 11);
+    const void *inputs[] = {picture};
+    for (int bn = GR_BN_FROZEN; bn <= GR_BN_TRAIN; bn++)
+        for (int slow = 0; slow < 2; slow++) {
+            struct net w;
+            struct gr_trainer_options o;
+            struct result want, got;
+            int output = open_net(&w, false);
+            gr_trainer_options_init(&o);
+            o.batch = BATCH;
+            o.bn = (enum gr_bn_mode)bn;
+            o.reference = slow;
+            o.keep = GR_KEEP_ALL;
+            train_once(w.g, output, BATCH * CLASSES, (size_t)w.n_params, w.params, inputs, &o,
+                       &want);
+            for (int keep = GR_KEEP_PRODUCTS; keep <= GR_KEEP_BORDERS; keep++) {
+                o.keep = (enum gr_trainer_keep)keep;
+                train_once(w.g, output, BATCH * CLASSES, (size_t)w.n_params, w.params, inputs, &o,
+                           &got);
+                assert_int_equal(got.keep, keep);
+                if (keep == GR_KEEP_BORDERS)
+                    assert_true(got.n_again > 0);
+                if (keep == GR_KEEP_PRODUCTS && bn == GR_BN_TRAIN && !slow)
+                    assert_true(got.n_again > 0);
+                assert_memory_equal(got.logits, want.logits, BATCH * CLASSES * sizeof(float));
+                assert_memory_equal(got.grads, want.grads, want.size * sizeof(float));
+                assert_int_equal(got.n_stats, want.n_stats);
+                if (want.n_stats)
+                    assert_memory_equal(got.stats, want.stats, want.n_stats * sizeof(float));
+                result_clear(&got);
+            }
+            result_clear(&want);
+            gr_graph_free(w.g);
+        }
+}
+
+/* A chain of blocks needs less the more is computed again, and max_work chooses. */
+static void work_limit(void **state)
+{
+    struct net w = {.seed = 5};
+    struct gr_type in = {GR_F32, {4, {-1, 8, 16, 16}}}, out = {GR_F32, {2, {-1, 8}}};
+    struct gr_trainer_options o;
+    size_t work[3];
+    (void)state;
+    line = "work_limit";
+    OK(gr_graph_new(&w.g, &err));
+    OK(gr_graph_set_opset(w.g, "", 14, &err));
+    w.input = value(&w, "x");
+    OK(gr_graph_add_input(w.g, w.input, &in, &err));
+    int x = w.input;
+    for (int i = 0; i < 9; i++)
+        x = one(&w, "Relu", norm(&w, conv(&w, x, 8, 8, 3, 1, 1, false), 8));
+    x = one(&w, "Flatten", one(&w, "GlobalAveragePool", x));
+    OK(gr_graph_add_output(w.g, x, &out, &err));
+    OK(gr_graph_check(w.g, &err));
+    OK(gr_graph_bind(w.g, &err));
+    for (int keep = 0; keep < 3; keep++) {
+        struct gr_trainer *t = NULL;
+        gr_trainer_options_init(&o);
+        o.bn = GR_BN_TRAIN;
+        o.keep = (enum gr_trainer_keep)keep;
+        OK(gr_trainer_new(w.g, x, NULL, (size_t)w.n_params, w.params, &o, &t, &err));
+        work[keep] = gr_trainer_get_work_size(t);
+        gr_trainer_free(t);
+    }
+    assert_true(work[1] < work[0] * 3 / 4);
+    assert_true(work[2] < work[1]);
+    for (int i = 0; i < 4; i++) { /* as much as fits; the smallest where nothing does */
+        struct gr_trainer *t = NULL;
+        o.keep = GR_KEEP_ALL;
+        o.max_work = i < 3 ? work[i] : work[2] - 1;
+        OK(gr_trainer_new(w.g, x, NULL, (size_t)w.n_params, w.params, &o, &t, &err));
+        assert_int_equal(gr_trainer_get_keep(t), i < 3 ? i : 2);
+        assert_int_equal(gr_trainer_get_work_size(t), work[i < 3 ? i : 2]);
+        gr_trainer_free(t);
+    }
+    gr_graph_free(w.g);
 }
 
 static double loss_of(struct gr_trainer *t, const void *const *inputs, const float *weight_of)
@@ -437,6 +629,72 @@ static void frozen_bytes(void **state)
     }
 }
 
+/* In bf16 the same gradients to its three digits, and nearly the same way down in ten steps. */
+static void bf16(void **state)
+{
+    static const char *const modes[] = {"bf16 frozen", "bf16 adapt", "bf16 train"};
+    static float picture[BATCH * 3 * SIDE * SIDE];
+    enum { N = BATCH * CLASSES, STEPS = 10 };
+    float target[N], logits[N], dlogits[N];
+    (void)state;
+    if (!gr_cpu_has_bf16()) {
+        print_message("skipped: this processor cannot multiply in bf16\n");
+        return;
+    }
+    fill(picture, sizeof picture / sizeof *picture, 11);
+    fill(target, N, 12);
+    const void *inputs[] = {picture};
+    for (int bn = GR_BN_FROZEN; bn <= GR_BN_TRAIN; bn++) {
+        double loss[2][STEPS] = {{0}}, length = 0, off = 0;
+        float *first[2] = {NULL};
+        size_t n = 0;
+        line = modes[bn];
+        for (int half = 0; half < 2; half++) {
+            struct net w;
+            struct gr_trainer *t = NULL;
+            struct gr_trainer_options o;
+            int output = open_net(&w, true);
+            gr_trainer_options_init(&o);
+            o.batch = BATCH;
+            o.bn = (enum gr_bn_mode)bn;
+            o.precision = half ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
+            OK(gr_trainer_new(w.g, output, NULL, (size_t)w.n_params, w.params, &o, &t, &err));
+            n = gr_trainer_size(t);
+            float *grads = gr_alloc_zero(n, sizeof *grads), *p = gr_trainer_params(t);
+            first[half] = gr_alloc_zero(n, sizeof *grads);
+            for (int step = 0; step < STEPS; step++) {
+                OK(gr_trainer_forward(t, inputs, true, (uint64_t)step, logits, &err));
+                for (int i = 0; i < N; i++) {
+                    dlogits[i] = logits[i] - target[i];
+                    loss[half][step] += (double)(dlogits[i] * dlogits[i]) / 2;
+                }
+                OK(gr_trainer_backward(t, dlogits, grads, &err));
+                if (!step)
+                    memcpy(first[half], grads, n * sizeof *grads);
+                for (size_t i = 0; i < n; i++)
+                    p[i] -= 0.01f * grads[i];
+            }
+            gr_free(grads);
+            gr_trainer_free(t);
+            gr_graph_free(w.g);
+        }
+        for (size_t i = 0; i < n; i++) {
+            double d = (double)first[1][i] - (double)first[0][i];
+            length += (double)first[0][i] * (double)first[0][i];
+            off += d * d;
+        }
+        print_message("%s: gradient off by %.2g, loss %g to %g, in bf16 to %g\n", line,
+                      sqrt(off / length), loss[0][0], loss[0][STEPS - 1], loss[1][STEPS - 1]);
+        assert_true(off > 0); /* it was bf16 */
+        assert_true(sqrt(off / length) <= 0.02);
+        assert_true(loss[0][STEPS - 1] < 0.9 * loss[0][0]);
+        for (int i = 0; i < STEPS; i++)
+            assert_true(fabs(loss[1][i] - loss[0][i]) <= 0.01 * loss[0][0]);
+        gr_free(first[0]);
+        gr_free(first[1]);
+    }
+}
+
 /* Operators without gradient are named, all of them, before anything is done. */
 static void missing_gradients(void **state)
 {
@@ -496,9 +754,12 @@ static void quantized(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operators),         cmocka_unit_test(network),
-        cmocka_unit_test(differences),       cmocka_unit_test(frozen_bytes),
+        cmocka_unit_test(operators),         cmocka_unit_test(kinks_and_rows),
+        cmocka_unit_test(network),           cmocka_unit_test(differences),
+        cmocka_unit_test(frozen_bytes),      cmocka_unit_test(bf16),
         cmocka_unit_test(missing_gradients), cmocka_unit_test(quantized),
+        cmocka_unit_test(row_levels),        cmocka_unit_test(recomputed),
+        cmocka_unit_test(work_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

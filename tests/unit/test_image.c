@@ -78,6 +78,24 @@ static bool decode_line(const char *line, struct file *f, struct gr_image *im)
     return false;
 }
 
+static bool alpha_line(const char *line, struct file *f, struct gr_image *im)
+{
+    char name[100], want[70], got[GR_SHA256_HEX];
+    struct graft_error err = {0};
+    if (sscanf(line, "alpha %99s %69s", name, want) != 2)
+        return false;
+    read_picture(name, f);
+    im->alpha = true;
+    bool ok = !gr_image_decode(f->data, f->size, NULL, NULL, im, &err);
+    im->alpha = false;
+    if (ok)
+        hash_pixels(im, got);
+    if (ok && !strcmp(got, want))
+        return true;
+    print_error("%s: alpha differs from Pillow's %s\n", name, err.message);
+    return false;
+}
+
 static const char *const mode_names[] = {"shortest", "stretch", "letterbox"};
 static const char *const filter_names[] = {"nearest", "bilinear", "bicubic", "lanczos", "box"};
 
@@ -151,6 +169,7 @@ static void equal_to_pillow(void **state)
             continue;
         n++;
         bad += *line == 'd'   ? !decode_line(line, &f, &im)
+               : *line == 'a' ? !alpha_line(line, &f, &im)
                : *line == 'c' ? !crop_line(line, &f, &pp)
                               : !norm_line(line, &f, &pp);
     }
@@ -358,6 +377,28 @@ static void pixels_and_channel_orders(void **state)
     unsigned sum = 0; /* area 0,0 is columns 0 and row 0: 30/16 = 1, 20/16 = 1 */
     sum = (rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 32768) >> 16;
     assert_int_equal(thumb[0], sum);
+    p = (struct graft_preprocess){.width = 30,
+                                  .height = 20,
+                                  .resize = GRAFT_RESIZE_STRETCH,
+                                  .channels = GRAFT_RGBA,
+                                  .scale = 1,
+                                  .mean = {0, 0, 0, 255},
+                                  .std = {1, 1, 1, 2}};
+    float rgba[4 * 600];
+    assert_int_equal(gr_preprocess_pixels(&pp, rgb, 30, 20, 90, &p, rgba, &err), GRAFT_OK);
+    assert_true(rgba[7] == rgb[7 * 3] && rgba[1207] == rgb[7 * 3 + 2]);
+    assert_true(rgba[1800] == 0 && rgba[2399] == 0); /* opaque */
+    struct file f = {0};
+    read_picture("png_la8.png", &f);
+    assert_int_equal(gr_preprocess_picture(&pp, f.data, f.size, &p, rgba, NULL, &err), GRAFT_OK);
+    bool holes = false;
+    for (int i = 1800; i < 2400; i++)
+        holes = holes || rgba[i] < 0;
+    assert_true(holes);
+    p.resize = GRAFT_RESIZE_LETTERBOX; /* the borders are opaque */
+    assert_int_equal(gr_preprocess_picture(&pp, f.data, f.size, &p, rgba, NULL, &err), GRAFT_OK);
+    assert_true(rgba[1800] == 0 && rgba[0] == 0);
+    gr_free(f.data);
     p.std[0] = 0;
     assert_int_equal(gr_preprocess_check(&p, &err), GRAFT_E_ARG);
     p.std[0] = 1;

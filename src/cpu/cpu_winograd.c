@@ -1,0 +1,374 @@
+/* How is a 3x3 convolution computed with fewer multiplications? */
+#include "base/mem.h"
+#include "cpu/kernels.h"
+#include <math.h>
+#include <omp.h>
+
+static enum graft_status refuse(struct graft_error *err)
+{
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense 3x3 convolution of many fp32 pictures");
+}
+
+#ifdef __x86_64__
+#include <immintrin.h>
+
+/* Winograd's F(4x4, 3x3), as Lavin and Gray describe it: a tile of 6x6 pixels and the weights are
+   transformed, multiplied at 36 points, and transformed back into 4x4 pixels, with a quarter of the
+   multiplications. Channels last, fp32; the result differs from the direct sum in the last digits.
+   Tiles go through in blocks that fit the cache: v (36, tiles, ic) times u (36, oc/32, ic, 32)
+   gives m (36, tiles, oc). */
+enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = 16, PANEL = 32, BLOCK_SIZE = 3 << 19 };
+
+struct winograd {
+    int64_t n, ic, oc, in[2], out[2], pad[2];
+    int64_t tiles[2], n_tiles, block; /* down, across; of all pictures; in a block */
+    int n_threads;
+    bool add;
+    float low, high; /* y is clipped to them */
+    float *u, *bias, *zeros;
+};
+
+#define TARGET __attribute__((target("avx512f")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+#define UNROLL _Pragma("GCC unroll 36")
+
+#define ADD(a, b)     _mm512_add_ps(a, b)
+#define SUB(a, b)     _mm512_sub_ps(a, b)
+#define MADD(k, a, b) _mm512_fmadd_ps(_mm512_set1_ps(k), a, b)
+
+/* The transpose of B times six values. */
+INLINE void transform_in(__m512 v[SIDE])
+{
+    __m512 a = MADD(-4, v[2], v[4]), b = MADD(-4, v[1], v[3]);
+    __m512 c = SUB(v[4], v[2]), d = SUB(v[3], v[1]);
+    __m512 first = MADD(4, v[0], MADD(-5, v[2], v[4])), last = MADD(4, v[1], MADD(-5, v[3], v[5]));
+    v[0] = first;
+    v[1] = ADD(a, b);
+    v[2] = SUB(a, b);
+    v[3] = MADD(2, d, c);
+    v[4] = MADD(-2, d, c);
+    v[5] = last;
+}
+
+/* The transpose of A times six values gives four. */
+INLINE void transform_out(__m512 v[SIDE])
+{
+    __m512 a = ADD(v[1], v[2]), b = SUB(v[1], v[2]), c = ADD(v[3], v[4]), d = SUB(v[3], v[4]);
+    v[0] = ADD(ADD(v[0], a), c);
+    v[1] = MADD(2, d, b);
+    v[2] = MADD(4, c, a);
+    v[3] = ADD(MADD(8, d, b), v[5]);
+}
+
+static TARGET void tile_in(const struct winograd *s, const float *x, int64_t top, int64_t left,
+                           float *v, int64_t stride)
+{
+    const float *pixel[POINTS];
+    for (int i = 0; i < POINTS; i++) {
+        int64_t r = top + i / SIDE, c = left + i % SIDE;
+        bool inside = r >= 0 && r < s->in[0] && c >= 0 && c < s->in[1];
+        pixel[i] = inside ? x + (r * s->in[1] + c) * s->ic : s->zeros;
+    }
+    for (int64_t k = 0; k < s->ic; k += LANES) {
+        __m512 t[SIDE][SIDE];
+        UNROLL for (int c = 0; c < SIDE; c++)
+        {
+            __m512 col[SIDE];
+            UNROLL for (int r = 0; r < SIDE; r++) col[r] = _mm512_loadu_ps(pixel[r * SIDE + c] + k);
+            transform_in(col);
+            UNROLL for (int r = 0; r < SIDE; r++) t[r][c] = col[r];
+        }
+        UNROLL for (int r = 0; r < SIDE; r++)
+        {
+            transform_in(t[r]);
+            UNROLL for (int c = 0; c < SIDE; c++)
+                _mm512_storeu_ps(v + (r * SIDE + c) * stride + k, t[r][c]);
+        }
+    }
+}
+
+static TARGET void tile_out(const struct winograd *s, const float *m, int64_t stride, float *y,
+                            int64_t top, int64_t left)
+{
+    const int64_t rows = s->out[0] - top < STEP ? s->out[0] - top : STEP,
+                  cols = s->out[1] - left < STEP ? s->out[1] - left : STEP;
+    const __m512 low = _mm512_set1_ps(s->low), high = _mm512_set1_ps(s->high);
+    for (int64_t k = 0; k < s->oc; k += LANES) {
+        const __m512 bias = _mm512_loadu_ps(s->bias + k);
+        __m512 t[STEP][SIDE];
+        UNROLL for (int c = 0; c < SIDE; c++)
+        {
+            __m512 col[SIDE];
+            UNROLL for (int r = 0; r < SIDE; r++) col[r] =
+                _mm512_loadu_ps(m + (r * SIDE + c) * stride + k);
+            transform_out(col);
+            UNROLL for (int r = 0; r < STEP; r++) t[r][c] = col[r];
+        }
+        UNROLL for (int r = 0; r < STEP; r++)
+        {
+            if (r >= rows)
+                continue;
+            transform_out(t[r]);
+            UNROLL for (int c = 0; c < STEP; c++)
+            {
+                if (c >= cols)
+                    continue;
+                float *to = y + ((top + r) * s->out[1] + left + c) * s->oc + k;
+                __m512 sum = ADD(t[r][c], bias);
+                if (s->add)
+                    sum = ADD(sum, _mm512_loadu_ps(to));
+                _mm512_storeu_ps(to, _mm512_min_ps(high, _mm512_max_ps(low, sum))); /* NaN stays */
+            }
+        }
+    }
+}
+
+/* rows x 32 of m = rows of v times a panel of u */
+INLINE void product(const int rows, int64_t ic, const float *v, const float *u, float *m,
+                    int64_t oc)
+{
+    __m512 acc[12][2];
+    UNROLL for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < ic; k++) {
+        const __m512 a = _mm512_loadu_ps(u + k * PANEL), b = _mm512_loadu_ps(u + k * PANEL + LANES);
+        UNROLL for (int r = 0; r < rows; r++)
+        {
+            const __m512 x = _mm512_set1_ps(v[r * ic + k]);
+            acc[r][0] = _mm512_fmadd_ps(x, a, acc[r][0]);
+            acc[r][1] = _mm512_fmadd_ps(x, b, acc[r][1]);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+    {
+        _mm512_storeu_ps(m + r * oc, acc[r][0]);
+        _mm512_storeu_ps(m + r * oc + LANES, acc[r][1]);
+    }
+}
+
+static TARGET void products(const struct winograd *s, int64_t tiles, const float *v, const float *u,
+                            float *m)
+{
+    const int64_t ic = s->ic, oc = s->oc;
+    for (int64_t o = 0; o < oc; o += PANEL, u += ic * PANEL) {
+        int64_t t = 0;
+        for (; t + 12 <= tiles; t += 12)
+            product(12, ic, v + t * ic, u, m + t * oc + o, oc);
+        if (t + 8 <= tiles) {
+            product(8, ic, v + t * ic, u, m + t * oc + o, oc);
+            t += 8;
+        }
+        if (t + 4 <= tiles) {
+            product(4, ic, v + t * ic, u, m + t * oc + o, oc);
+            t += 4;
+        }
+        for (; t < tiles; t++)
+            product(1, ic, v + t * ic, u, m + t * oc + o, oc);
+    }
+}
+
+/* Where tile `t` of all begins in its picture of y. */
+static int64_t tile_place(const struct winograd *s, int64_t t, int64_t *top, int64_t *left)
+{
+    const int64_t each = s->tiles[0] * s->tiles[1];
+    *top = t % each / s->tiles[1] * STEP;
+    *left = t % s->tiles[1] * STEP;
+    return t / each;
+}
+
+static enum graft_status winograd_forward(const void *state, void *bound, const void *const *in,
+                                          void *const *out, void *scratch, struct graft_error *err)
+{
+    const struct winograd *s = state;
+    const int64_t n_blocks = (s->n_tiles + s->block - 1) / s->block;
+    (void)bound;
+    (void)err;
+#pragma omp parallel for num_threads(s->n_threads) schedule(static)
+    for (int64_t b = 0; b < n_blocks; b++) {
+        const int64_t first = b * s->block,
+                      tiles = s->n_tiles - first < s->block ? s->n_tiles - first : s->block;
+        float *v =
+            (float *)scratch + (int64_t)omp_get_thread_num() * POINTS * s->block * (s->ic + s->oc);
+        float *m = v + POINTS * s->block * s->ic;
+        int64_t top, left;
+        for (int64_t t = 0; t < tiles; t++) {
+            int64_t picture = tile_place(s, first + t, &top, &left);
+            tile_in(s, (const float *)in[0] + picture * s->in[0] * s->in[1] * s->ic,
+                    top - s->pad[0], left - s->pad[1], v + t * s->ic, tiles * s->ic);
+        }
+        for (int p = 0; p < POINTS; p++)
+            products(s, tiles, v + p * tiles * s->ic, s->u + p * s->ic * s->oc,
+                     m + p * tiles * s->oc);
+        for (int64_t t = 0; t < tiles; t++) {
+            int64_t picture = tile_place(s, first + t, &top, &left);
+            tile_out(s, m + t * s->oc, tiles * s->oc,
+                     (float *)out[0] + picture * s->out[0] * s->out[1] * s->oc, top, left);
+        }
+    }
+    return GRAFT_OK;
+}
+
+static void winograd_unplan(void *state)
+{
+    struct winograd *s = state;
+    gr_free_aligned(s->u);
+    gr_free_aligned(s->bias);
+    gr_free_aligned(s->zeros);
+    gr_free(s);
+}
+
+/* G times three values. */
+INLINE void transform_taps(__m512 a, __m512 b, __m512 c, __m512 v[SIDE])
+{
+    const __m512 sum = _mm512_mul_ps(ADD(a, c), _mm512_set1_ps(-1.f / 6)),
+                 ends = MADD(1.f / 24, a, _mm512_mul_ps(c, _mm512_set1_ps(1.f / 6)));
+    v[0] = _mm512_mul_ps(a, _mm512_set1_ps(1.f / 4));
+    v[1] = MADD(-1.f / 6, b, sum);
+    v[2] = MADD(1.f / 6, b, sum);
+    v[3] = MADD(1.f / 12, b, ends);
+    v[4] = MADD(-1.f / 12, b, ends);
+    v[5] = c;
+}
+
+/* u = G w G' at 36 points, w being (oc, ic, 3, 3). */
+static TARGET void transform_weights(struct winograd *s, const float *w)
+{
+    const int64_t ic = s->ic, oc = s->oc;
+#pragma omp parallel for
+    for (int64_t o = 0; o < oc; o += LANES) {
+        const __m512i channel = _mm512_mullo_epi32(
+            _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+            _mm512_set1_epi32((int)ic * 9));
+        for (int64_t k = 0; k < ic; k++) {
+            const float *from = w + (o * ic + k) * 9;
+            float *to = s->u + (o / PANEL * ic + k) * PANEL + o % PANEL;
+            __m512 t[SIDE][3];
+            UNROLL for (int c = 0; c < 3; c++)
+            {
+                __m512 v[SIDE];
+                transform_taps(_mm512_i32gather_ps(channel, from + c, 4),
+                               _mm512_i32gather_ps(channel, from + 3 + c, 4),
+                               _mm512_i32gather_ps(channel, from + 6 + c, 4), v);
+                UNROLL for (int i = 0; i < SIDE; i++) t[i][c] = v[i];
+            }
+            UNROLL for (int i = 0; i < SIDE; i++)
+            {
+                __m512 v[SIDE];
+                transform_taps(t[i][0], t[i][1], t[i][2], v);
+                UNROLL for (int j = 0; j < SIDE; j++)
+                    _mm512_storeu_ps(to + (i * SIDE + j) * ic * oc, v[j]);
+            }
+        }
+    }
+}
+
+static enum graft_status fill(struct winograd *s, const struct gr_tensor *w,
+                              const struct gr_tensor *b, struct graft_error *err)
+{
+    struct gr_tensor wt = {0}, bt = {0};
+    enum graft_status st = gr_const_f32(w, &wt, err);
+    if (!st && b)
+        st = gr_const_f32(b, &bt, err);
+    s->u = gr_alloc_aligned((size_t)(POINTS * s->ic * s->oc) * sizeof *s->u, false);
+    s->bias = gr_alloc_aligned((size_t)s->oc * sizeof *s->bias, true);
+    s->zeros = gr_alloc_aligned((size_t)s->ic * sizeof *s->zeros, true);
+    if (!st && (!s->u || !s->bias || !s->zeros))
+        st = gr_error_nomem(err);
+    if (!st) {
+        transform_weights(s, wt.data);
+        if (b)
+            memcpy(s->bias, bt.data, (size_t)s->oc * sizeof *s->bias);
+    }
+    gr_tensor_clear(&wt);
+    gr_tensor_clear(&bt);
+    return st;
+}
+
+/* Transformed weights are four times as many and read once for each block, so that there must be
+   enough tiles to pay for them. */
+static bool pays(const struct winograd *s)
+{
+    return s->n > 1 && s->n_tiles >= s->n_threads * s->ic / 16;
+}
+
+static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice *k,
+                                       struct graft_error *err)
+{
+    const struct gr_node *n = c->node;
+    const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
+    struct gr_window win;
+    bool has_b = n->n_in > 2 && n->in[2] >= 0;
+    if (c->bf16 || c->in[0].dtype != GR_F32 || x->rank != 4 || !gr_shape_count(x) ||
+        !gr_shape_count(y) || !c->konst[1] || (has_b && !c->konst[2]) || !gr_cpu_has_bf16() ||
+        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 3 || w->dim[3] != 3 ||
+        x->dim[1] % LANES || y->dim[1] % PANEL || x->dim[1] > 4096 || y->dim[1] > 4096)
+        return refuse(err);
+    gr_window_read(n, x, y, w->dim + 2, &win);
+    struct winograd d = {.n = x->dim[0],
+                         .ic = x->dim[1],
+                         .oc = y->dim[1],
+                         .n_threads = omp_get_max_threads(),
+                         .add = c->add,
+                         .low = -INFINITY,
+                         .high = INFINITY};
+    for (int i = 0; i < 2; i++) {
+        if (win.stride[i] != 1 || win.dilation[i] != 1 || win.pad_l[i] < 0)
+            return refuse(err);
+        d.in[i] = win.in[i];
+        d.out[i] = win.out[i];
+        d.pad[i] = win.pad_l[i];
+        d.tiles[i] = (win.out[i] + STEP - 1) / STEP;
+    }
+    d.n_tiles = d.n * d.tiles[0] * d.tiles[1];
+    for (int i = 0; i < c->n_acts; i++) {
+        if (c->acts[i].kind != GR_ACT_CLIP)
+            return refuse(err);
+        d.low = fminf(fmaxf(d.low, c->acts[i].a), c->acts[i].b);
+        d.high = fminf(fmaxf(d.high, c->acts[i].a), c->acts[i].b);
+    }
+    if (!pays(&d))
+        return refuse(err);
+    /* A multiple of 12 tiles that fits the cache, or as few as keep all threads busy. */
+    const int64_t fit = BLOCK_SIZE / (POINTS * (d.ic + d.oc) * (int64_t)sizeof(float)) / 12 * 12,
+                  each = (d.n_tiles + d.n_threads - 1) / d.n_threads;
+    d.block = fit < 48 ? 48 : fit;
+    d.block = d.block > each ? each : d.block;
+    enum graft_status s = fill(&d, c->konst[1], has_b ? c->konst[2] : NULL, err);
+    struct winograd *state = s ? NULL : gr_alloc(sizeof *state);
+    if (!s && !state)
+        s = gr_error_nomem(err);
+    if (s) {
+        gr_free_aligned(d.u);
+        gr_free_aligned(d.bias);
+        gr_free_aligned(d.zeros);
+        return s;
+    }
+    *state = d;
+    k->in[0] = k->out[0] = (struct gr_layout){GR_F32, true};
+    k->state = state;
+    k->impl = "winograd:avx512";
+    k->weights_size = (size_t)(POINTS * d.ic * d.oc) * sizeof(float);
+    k->scratch_size = (size_t)(d.n_threads * POINTS * d.block * (d.ic + d.oc)) * sizeof(float);
+    gr_choose_tail(c, k);
+    return GRAFT_OK;
+}
+
+#else /* for others there is oneDNN */
+
+static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice *k,
+                                       struct graft_error *err)
+{
+    (void)c;
+    (void)k;
+    return refuse(err);
+}
+#define winograd_forward NULL
+#define winograd_unplan  gr_free
+
+#endif
+
+static const char *const ops[] = {"Conv", NULL};
+const struct gr_kernel gr_kernel_winograd = {.name = "winograd",
+                                             .ops = ops,
+                                             .plan = winograd_plan,
+                                             .forward = winograd_forward,
+                                             .unplan = winograd_unplan};
