@@ -95,9 +95,13 @@ struct tune_words {
          "augment",                                                                                 \
          &(w)->augment,                                                                             \
          "none|shift|light|trivial",                                                                \
-         "views of each picture, when the whole network is trained (default " AUGMENT ")",          \
+         "augmentation, with --unfreeze all or --views (default " AUGMENT ")",                      \
          0,                                                                                         \
          0},                                                                                        \
+        {OPT_REAL,  0,                                                                              \
+         "dropout", &(f)->dropout,                                                                  \
+         "P",       "part of the features left out at random before the last layer (default 0)",    \
+         0,         0.95},                                                                          \
         {OPT_FLAG, 0, "gradual", &(f)->gradual, NULL, "one more stage moves in each epoch", 0, 0},  \
         {OPT_INT,    0,   "soup",                                                                   \
          &(f)->soup, "N", "average the N best epochs where that is better (default 1: no)",         \
@@ -176,6 +180,9 @@ int cmd_train(const struct command *c, int argc, char **argv)
          1, 65536},
         {OPT_REAL, 0, "lora-alpha", &f->lora_alpha, "X", "an adapter counts X / R (default: X = R)",
          1e-6, 1e9},
+        {OPT_INT, 0, "views", &f->views, "K",
+         "augmented views of each picture that go once through what is frozen (default 1: none)", 1,
+         64},
         TUNE_OPTIONS(f, &words, "10", "32", "0.001", "adamw", "0.01", "0.9", "1", "frozen", "none"),
         MEMORY_OPTION(&o.pictures),
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},

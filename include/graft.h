@@ -323,7 +323,11 @@ struct graft_finetune_options {
     bool gradual;           /* one more stage moves in each epoch (Howard, Ruder 2018): false */
     int soup;               /* greedy average of so many best epochs (Wortsman 2022): 1, none */
     const char *bn;         /* "frozen", "adapt" or "train" */
-    const char *augment;    /* "none", "shift", "light" or "trivial"; with unfreeze "all" only */
+    const char *augment;    /* "none", "shift", "light" or "trivial" */
+    int views;              /* of each picture, the first as it is, that go once through what is
+                               frozen and are then shown in turn: 1. With unfreeze "all" every epoch
+                               has a view of its own */
+    double dropout;         /* before the last layer, in training: 0 */
     int lora;               /* rank of adapters (LoRA) that learn instead of the linear and 1x1
                                weights that `unfreeze` chooses, merged in the end: 0, none */
     double lora_alpha;      /* an adapter counts alpha / rank: 0, as much as the rank */

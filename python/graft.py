@@ -86,7 +86,8 @@ class graft_finetune_options(Structure):
                 ("label_smoothing", c_double), ("focal", c_double), ("mixup", c_double),
                 ("cutmix", c_double), ("ema", c_double), ("pull", c_double), ("patience", c_int),
                 ("accumulate", c_int), ("find_lr", c_bool), ("gradual", c_bool), ("soup", c_int),
-                ("bn", c_char_p), ("augment", c_char_p), ("lora", c_int), ("lora_alpha", c_double),
+                ("bn", c_char_p), ("augment", c_char_p), ("views", c_int),
+                ("dropout", c_double), ("lora", c_int), ("lora_alpha", c_double),
                 ("resume", c_bool), ("reserved", c_void_p * 8)]
 
 

@@ -32,6 +32,7 @@ void graft_train_options_init(struct graft_train_options *o)
         .clip = 1,
         .accumulate = 1,
         .soup = 1,
+        .views = 1,
         .bn = "frozen",
         .augment = "none",
     };

@@ -284,11 +284,22 @@ static enum graft_status loop(struct feature_run *r, const struct graft_data_opt
                               const char *topic, const char *const *paths, struct graft_error *err)
 {
     struct gr_loader *loader = NULL;
+    const struct gr_pictures_view *view = r->p->view;
+    struct gr_view *views = NULL;
+    if (view) {
+        views = gr_alloc_array(r->p->ds.n, sizeof *views);
+        if (!views)
+            return gr_error_nomem(err);
+        for (size_t i = 0; i < r->p->ds.n; i++)
+            views[i] = (struct gr_view){view->seed, view->number, (int64_t)i};
+    }
     const struct gr_loader_options lo = {
         .paths = paths,
         .source = r->p->ds.source,
         .n = r->p->ds.n,
         .preprocess = &r->net->pre,
+        .augment = view ? view->augment : NULL,
+        .views = views,
         .batch = (size_t)r->net->batch,
         .workers = o->workers,
         .limits = {o->max_pixels, GR_IMAGE_MAX_SIDE},
@@ -316,6 +327,7 @@ static enum graft_status loop(struct feature_run *r, const struct graft_data_opt
     if (!s)
         s = flush(r, err);
     gr_loader_close(loader);
+    gr_free(views);
     return s;
 }
 

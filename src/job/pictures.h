@@ -5,8 +5,16 @@
 #include "data/dataset.h"
 #include "job/job.h"
 
+/* An augmented view of every picture, a pure function of seed, number and place in the list. */
+struct gr_pictures_view {
+    const struct gr_augment *augment;
+    uint64_t seed;
+    int64_t number;
+};
+
 struct gr_pictures {
-    const char *path; /* borrowed from whoever opened it */
+    const char *path;                    /* borrowed from whoever opened it */
+    const struct gr_pictures_view *view; /* borrowed; NULL: as they are. Use no cache with it */
     struct gr_dataset ds;
     /* By example, as in ds: */
     bool *ok;             /* it could be read */
