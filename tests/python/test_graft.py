@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 import numpy as np
@@ -268,11 +269,13 @@ class Wrong(unittest.TestCase):
         self.assertIs(signal.getsignal(signal.SIGINT), signal.default_int_handler)
 
     def test_interrupt_without_callbacks(self):
-        code = ("import graft, sys\ntry:\n graft.train('stripes', sys.argv[1], 'w.onnx', cache='', "
+        code = ("import graft, sys\ntry:\n print('begun', flush=True)\n graft.train('stripes', sys.argv[1], 'w.onnx', cache='', "
                 "unfreeze='all', epochs=100000)\nexcept KeyboardInterrupt:\n sys.exit(42)")
-        p = subprocess.Popen([sys.executable, "-c", code, NETWORK])
-        threading.Timer(3, p.send_signal, [signal.SIGINT]).start()
-        self.assertEqual(p.wait(120), 42)
+        with subprocess.Popen([sys.executable, "-c", code, NETWORK], stdout=subprocess.PIPE) as p:
+            p.stdout.readline()
+            time.sleep(2)
+            p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(120), 42)
         self.assertFalse(os.path.exists("w.onnx"))
 
     def test_other_threads(self):
