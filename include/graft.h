@@ -311,6 +311,9 @@ struct graft_finetune_options {
 };
 
 struct graft_train_options {
+    const char *teacher; /* with `arch`: a classifier whose probabilities for the training pictures
+                            are learned too (distillation); its classes need not be the data's */
+    double teacher_weight;  /* of that part of the loss: 1 */
     const char *data, *out; /* required; `out` ends in .onnx */
     const char *from;       /* the source model */
     const char *arch; /* instead of `from`: an architecture (graft_arch) or the file of one, with
