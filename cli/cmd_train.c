@@ -247,6 +247,12 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
          0, 0},
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
         {OPT_GROUP, 0, "Training", NULL, NULL, NULL, 0, 0},
+        {OPT_STRING, 0, "teacher", &o.teacher, "MODEL",
+         "learn also what this classifier says about the pictures (distillation); its classes need "
+         "not be those of DATA",
+         0, 0},
+        {OPT_REAL, 0, "teacher-weight", &o.teacher_weight, "X",
+         "of that part of the loss (default 1)", 1e-6, 1e6},
         TUNE_OPTIONS(f, &words, "40", "128", "0.1", "sgd", "0.0005", "1", "0", "train", "shift"),
         MEMORY_OPTION(&o.pictures),
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",

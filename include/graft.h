@@ -132,7 +132,11 @@ GRAFT_API enum graft_status graft_model_load(const char *path,
                                              const struct graft_load_options *options,
                                              struct graft_model **model, struct graft_error *err);
 GRAFT_API void graft_model_free(struct graft_model *model);
-/* Writes .onnx or, by that ending, .safetensors (weights and nothing else). */
+/* From now on graft_model_save writes weights of two and more dimensions in half precision
+   (float16, in ONNX with a Cast behind each): half the bytes, rounded to 11 bits. */
+GRAFT_API void graft_model_set_half(struct graft_model *model, bool half);
+/* Writes .onnx or, by that ending, .safetensors (weights and nothing else). COMPUTE where half
+   precision was asked for and a weight is beyond its range. */
 GRAFT_API enum graft_status graft_model_save(const struct graft_model *model, const char *path,
                                              struct graft_error *err);
 
@@ -336,6 +340,9 @@ struct graft_finetune_options {
 };
 
 struct graft_train_options {
+    const char *teacher; /* with `arch`: a classifier whose probabilities for the training pictures
+                            are learned too (distillation); its classes need not be the data's */
+    double teacher_weight;  /* of that part of the loss: 1 */
     const char *data, *out; /* required; `out` ends in .onnx */
     const char *from;       /* the source model */
     const char *arch; /* instead of `from`: an architecture (graft_arch) or the file of one, with

@@ -43,6 +43,7 @@ struct training {
     float *probs; /* (test.n, n_classes), of the chosen method */
     bool has[N_METHODS];
     size_t chosen;
+    struct gr_teacher teacher;
     struct gr_tuned tuned;    /* the whole network, when more of it than the head was trained */
     struct gr_network scores; /* the same, ready to run */
     struct gr_metrics metrics[N_METHODS];
@@ -66,6 +67,7 @@ static void training_clear(struct training *t)
 {
     gr_findings_clear(&t->findings);
     gr_tuned_clear(&t->tuned);
+    gr_teacher_clear(&t->teacher);
     gr_network_clear(&t->scores);
     gr_pictures_clear(&t->pics);
     gr_network_clear(&t->net);
@@ -220,6 +222,10 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
     const char *dot = o->out ? strrchr(o->out, '.') : NULL;
     if (!o->data || !o->out || (!o->from == !o->arch))
         return gr_error(err, GRAFT_E_ARG, "data, out and either from or arch must be given");
+    if (o->teacher && (!o->arch || !(o->teacher_weight > 0)))
+        return gr_error(err, GRAFT_E_ARG,
+                        "a teacher (of weight %g) is for a network with random weights",
+                        o->teacher_weight);
     if (o->arch && (o->scratch || o->finetune.lora || !o->finetune.unfreeze ||
                     strcmp(o->finetune.unfreeze, "all")))
         return gr_error(err, GRAFT_E_ARG,
@@ -395,6 +401,8 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
         .net = &t->net,
         .pics = &t->pics,
         .head = t->o->arch ? NULL : &head,
+        .teacher = t->o->teacher ? &t->teacher : NULL,
+        .teacher_weight = t->o->teacher_weight,
         .precision = training_precision(t),
         .dir = t->run_dir,
     };
@@ -620,6 +628,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         s = gather_sets(t, err);
     if (!s)
         s = measure_naive(t, err);
+    if (!s && o->teacher)
+        s = gr_teacher_ask(o->teacher, &t->pics, &o->pictures, t->ev, &t->teacher, err);
     if (!s && !o->arch)
         s = fit_head(t, err);
     if (!s && !o->arch)

@@ -144,11 +144,67 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
 
 /* ---- the network ----------------------------------------------------------------------------- */
 
+/* Outputs that learn from the teacher. */
+static size_t n_soft(const struct tuning *t)
+{
+    return t->task->teacher ? t->task->teacher->n : 0;
+}
+
+/* The teacher's rows for what was not split off for validation. */
+static enum graft_status gather_soft(struct tuning *t, struct graft_error *err)
+{
+    const struct gr_teacher *from = t->task->teacher;
+    const struct gr_dataset *ds = &t->train.pics.ds;
+    if (!from)
+        return GRAFT_OK;
+    t->train.soft = gr_alloc_array(ds->n, from->n * sizeof(float));
+    if (!t->train.soft)
+        return gr_error_nomem(err);
+    for (size_t i = 0, k = 0; i < ds->n; i++) { /* both lists are in the same order */
+        while (from->pics.ds.examples[k].path != ds->examples[i].path)
+            k++;
+        memcpy(t->train.soft + i * from->n, from->pics.x + k * from->n, from->n * sizeof(float));
+    }
+    t->train.source.soft = t->train.soft;
+    return GRAFT_OK;
+}
+
+/* The first rows of a constant. */
+static enum graft_status keep_rows(struct gr_graph *g, int value, int64_t rows,
+                                   struct graft_error *err)
+{
+    struct gr_tensor t = {0};
+    struct gr_shape shape = g->values[value].data.shape;
+    shape.dim[0] = rows;
+    enum graft_status s = gr_tensor_from(GR_F32, &shape, g->values[value].data.data, &t, err);
+    if (!s)
+        s = gr_graph_set_const(g, value, &t, err);
+    gr_tensor_clear(&t);
+    return s;
+}
+
+/* What only the teacher needed goes. */
+static enum graft_status drop_soft(struct tuning *t, struct graft_error *err)
+{
+    struct gr_graph *g = t->whole;
+    const int64_t n = (int64_t)t->train.pics.ds.n_classes;
+    const struct gr_node *last = &g->nodes[g->values[t->moving.logits].producer];
+    if (!n_soft(t))
+        return GRAFT_OK;
+    enum graft_status s = keep_rows(g, last->in[1], n, err);
+    if (!s)
+        s = keep_rows(g, last->in[2], n, err);
+    for (size_t i = 0; !s && i < g->n_outputs; i++)
+        g->values[g->outputs[i]].type.shape.dim[1] = n;
+    return s;
+}
+
 /* As PyTorch's Linear begins. */
 static enum graft_status random_head(const struct tuning *t, struct gr_head *head,
                                      struct graft_error *err)
 {
-    const size_t width = (size_t)t->task->net->width, n_classes = t->train.pics.ds.n_classes;
+    const size_t width = (size_t)t->task->net->width;
+    const size_t n_classes = t->train.pics.ds.n_classes + n_soft(t);
     const uint64_t seed = t->task->o->pictures.seed;
     const double bound = 1 / sqrt((double)width);
     *head = (struct gr_head){.kind = GR_HEAD_LINEAR, .n_features = width, .n_classes = n_classes};
@@ -210,7 +266,7 @@ static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
                                .n_params = t->moving.n_params,
                                .params = t->moving.params,
                                .loop = &loop,
-                               .n_classes = t->train.pics.ds.n_classes,
+                               .n_classes = t->train.pics.ds.n_classes + n_soft(t),
                                .n_train = t->train.pics.ds.n,
                                .limit = t->task->o->pictures.memory};
     gr_trainer_options_init(&task.options);
@@ -264,6 +320,8 @@ static struct gr_hash task_key(const struct tuning *t)
     gr_hasher_add_str(h, t->task->how->augment);
     gr_hasher_add_i64(h, t->task->how->batch);
     gr_hasher_add_i64(h, t->task->how->views);
+    if (t->task->teacher)
+        gr_hasher_add(h, &t->task->teacher->key, sizeof t->task->teacher->key);
     gr_hasher_add(h, &t->task->how->dropout, sizeof t->task->how->dropout);
     gr_hasher_add_i64(h, t->lora.rank);
     gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
@@ -332,6 +390,8 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .n_inputs = 1,
             .input_shapes = &shape,
             .n_classes = t->train.pics.ds.n_classes,
+            .n_soft = n_soft(t),
+            .soft_weight = t->task->teacher_weight,
             .train = &t->train.source,
             .val = t->val.pics.ds.n ? &t->val.source : NULL,
             .depth = t->moving.depth,
@@ -413,6 +473,8 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = gr_tune_open_part(t->task, &t->moving, &t->below, false, &t->val, err);
     if (!s)
+        s = gather_soft(t, err);
+    if (!s)
         s = make_trainer(t, err);
     if (!s)
         gr_note(t->task->ev, t->task->topic, "%zu training and %zu validation pictures",
@@ -424,6 +486,8 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
                             t->train.pics.ds.n_classes, t->whole, t->task->ev, err);
     else if (!s)
         s = gr_trainer_store(t->trainer, t->whole, err);
+    if (!s)
+        s = drop_soft(t, err);
     if (!s && t->lora.n)
         s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, o->from,
                           out->report.best_epoch > 0, err);

@@ -67,6 +67,7 @@ struct gr_tune_part {
     const struct graft_events *ev;
     struct gr_augment augment;
     size_t row_size; /* floats of an example */
+    float *soft;     /* (n, teacher's classes) */
     /* at the border: */
     int n_views; /* an epoch shows view (epoch + index) mod n_views of an example */
     float *more_views[GR_MAX_VIEWS - 1];
@@ -88,6 +89,19 @@ enum graft_status gr_tune_open_part(const struct gr_tune_task *task, const struc
                                     struct gr_tune_part *p, struct graft_error *err);
 void gr_tune_part_clear(struct gr_tune_part *p);
 
+/* ---- teacher.c ---- */
+
+/* Probabilities of another network's classes, for distillation. */
+struct gr_teacher {
+    struct gr_pictures pics; /* the training pictures; x (n, classes) */
+    size_t n;                /* classes */
+    struct gr_hash key;      /* of the network */
+};
+enum graft_status gr_teacher_ask(const char *path, const struct gr_pictures *all,
+                                 const struct graft_data_options *o, const struct graft_events *ev,
+                                 struct gr_teacher *t, struct graft_error *err);
+void gr_teacher_clear(struct gr_teacher *t);
+
 /* ---- tune.c ---- */
 
 struct gr_tune_task {
@@ -101,6 +115,9 @@ struct gr_tune_task {
     /* How the head is fitted, its strength already chosen; NULL: a random one, features are not
        looked at. */
     const struct gr_head_options *head;
+    /* With a random head: further outputs learn what a teacher says, and are dropped in the end. */
+    const struct gr_teacher *teacher; /* NULL: none */
+    double teacher_weight;
     enum gr_precision precision; /* of the part that moves */
     bool want_losses;            /* fill gr_tuned.val_losses */
     bool keep_checkpoint;        /* also when all is done: the same call then returns at once */

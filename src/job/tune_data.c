@@ -15,6 +15,7 @@ void gr_tune_part_clear(struct gr_tune_part *p)
     gr_free(p->paths);
     gr_free(p->epoch_paths);
     gr_free(p->views);
+    gr_free(p->soft);
     for (int k = 0; k < GR_MAX_VIEWS - 1; k++)
         gr_free(p->more_views[k]);
 }
