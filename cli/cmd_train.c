@@ -159,7 +159,8 @@ int cmd_train(const struct command *c, int argc, char **argv)
     graft_train_options_init(&o);
     struct graft_finetune_options *f = &o.finetune;
     const struct opt opts[] = {
-        {OPT_STRING, 0, "from", &o.from, "MODEL", "the pre-trained network", 0, 0},
+        {OPT_STRING, 0, "from", &o.from, "MODEL",
+         "the pre-trained network (default: the small one that comes with graft)", 0, 0},
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
         {OPT_STRING, 0, "cut", &o.cut, "VALUE[,...]",
          "features to use instead of the old head's input; 'graft inspect' lists them", 0, 0},
@@ -209,7 +210,7 @@ int cmd_train(const struct command *c, int argc, char **argv)
     int code = opt_parse(c, opts, argc, argv, &n);
     if (code >= 0)
         goto out;
-    if (n != 1 || !o.from || !o.out) {
+    if (n != 1 || !o.out) {
         fprintf(stderr, "usage: graft %s %s\n", c->name, c->args);
         code = EXIT_USAGE;
         goto out;
@@ -220,7 +221,15 @@ int cmd_train(const struct command *c, int argc, char **argv)
     o.class_weights = weights ? "balanced" : "none";
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
-    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&ui, &pre, o.from, &o.load)) >= 0)
+    char base[4096];
+    struct graft_error err;
+    if ((code = ui_open(&ui, &ev)) >= 0)
+        goto out;
+    if (!o.from && graft_base_model(base, sizeof base, &err)) {
+        code = ui_fail(&ui, &err);
+        goto out;
+    }
+    if ((code = ui_pre_apply(&ui, &pre, o.from ? o.from : base, &o.load)) >= 0)
         goto out;
     code = run_train(&o, &ui, &ev);
 out:

@@ -147,6 +147,12 @@ GRAFT_API enum graft_status graft_model_new(const char *arch, uint64_t seed,
 /* The names, NULL after the last. */
 GRAFT_API const char *graft_arch(size_t i);
 
+/* Finds graft-base.onnx, the small source model that comes with graft: the file that $GRAFT_BASE
+   names, else the one in share/graft/ or models/ in a folder above the program or library, else in
+   /usr/local/share/graft/ or /usr/share/graft/. `path` gets at most `size` bytes. IO when there is
+   none. */
+GRAFT_API enum graft_status graft_base_model(char *path, size_t size, struct graft_error *err);
+
 /* A run of nodes at one resolution; `cut` is the value to name in graft_train_options.cut. */
 struct graft_stage {
     const char *cut;
@@ -340,13 +346,13 @@ struct graft_finetune_options {
 };
 
 struct graft_train_options {
+    const char *data, *out; /* required; `out` ends in .onnx */
+    const char *from;       /* the source model; NULL without `arch`: the one of graft_base_model */
+    const char *arch;    /* instead of `from`: an architecture (graft_arch) or the file of one, with
+                            random weights; see graft_pretrain_options_init */
     const char *teacher; /* with `arch`: a classifier whose probabilities for the training pictures
                             are learned too (distillation); its classes need not be the data's */
-    double teacher_weight;  /* of that part of the loss: 1 */
-    const char *data, *out; /* required; `out` ends in .onnx */
-    const char *from;       /* the source model */
-    const char *arch; /* instead of `from`: an architecture (graft_arch) or the file of one, with
-                         random weights; see graft_pretrain_options_init */
+    double teacher_weight; /* of that part of the loss: 1 */
     struct graft_load_options load;
     struct graft_data_options pictures;
     const char *cut;           /* values, comma-separated; NULL: the old head's input */

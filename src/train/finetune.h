@@ -15,7 +15,6 @@
 struct gr_batch_source {
     size_t n;
     const int *label;  /* class of each */
-    const float *soft; /* (n, n_soft) a teacher's probabilities; NULL: there is no teacher */
     void *user;
     /* May be NULL. Tells which examples fill will be asked for next, in this order, until the next
        begin: for reading ahead. */
@@ -27,6 +26,7 @@ struct gr_batch_source {
        interrupts as the events do. */
     enum graft_status (*fill)(void *user, int64_t epoch, const int64_t *indices, size_t n,
                               float *const *inputs, struct graft_error *err);
+    const float *soft; /* (n, n_soft) a teacher's probabilities; NULL: there is no teacher */
 };
 
 struct gr_finetune_options {
