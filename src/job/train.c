@@ -2,6 +2,7 @@
 #include "base/events.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "core/kernel.h"
 #include "eval/baseline.h"
 #include "eval/report.h"
 #include "formats/meta.h"
@@ -385,9 +386,15 @@ static enum graft_status measure_whole(struct training *t, struct gr_graph *grap
     return s;
 }
 
-static enum gr_precision training_precision(const struct training *t)
+/* Of the part that moves. By itself: from random weights bf16 where the processor has it (its
+   losses stay within those of other seeds), else as the frozen network was settled. */
+static enum gr_precision training_precision(const struct training *t, bool random)
 {
-    return t->o->pictures.precision == GRAFT_PRECISION_BF16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
+    const enum graft_precision asked = t->o->pictures.precision;
+    bool bf16 = asked == GRAFT_PRECISION_BF16;
+    if (asked == GRAFT_PRECISION_AUTO)
+        bf16 = random ? gr_cpu_has_bf16() : gr_network_precision(&t->net) == GRAFT_PRECISION_BF16;
+    return bf16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
 }
 
 static enum graft_status fine_tune(struct training *t, struct graft_error *err)
@@ -408,7 +415,7 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
         .head = t->o->arch ? NULL : &head,
         .teacher = t->o->teacher ? &t->teacher : NULL,
         .teacher_weight = t->o->teacher_weight,
-        .precision = training_precision(t),
+        .precision = training_precision(t, t->o->arch != NULL),
         .dir = t->run_dir,
     };
     enum graft_status s = strcmp(task.how->unfreeze, "auto") ? gr_tune(&task, &t->tuned, err)
@@ -464,7 +471,7 @@ static enum graft_status try_scratch(struct training *t, struct graft_error *err
         .model = &model,
         .net = &net,
         .pics = &t->pics,
-        .precision = training_precision(t),
+        .precision = training_precision(t, true),
         .dir = dir,
     };
     if (!s)

@@ -477,8 +477,9 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = make_trainer(t, err);
     if (!s)
-        gr_note(t->task->ev, t->task->topic, "%zu training and %zu validation pictures",
-                t->train.pics.ds.n, t->val.pics.ds.n);
+        gr_note(t->task->ev, t->task->topic, "%zu training and %zu validation pictures, in %s",
+                t->train.pics.ds.n, t->val.pics.ds.n,
+                t->task->precision == GR_PRECISION_BF16 ? "bf16 (weights fp32)" : "fp32");
     if (!s)
         s = fit(t, out, err);
     if (!s && t->lora.n)

@@ -14,7 +14,7 @@
 /* Examples 0..n-1. */
 struct gr_batch_source {
     size_t n;
-    const int *label;  /* class of each */
+    const int *label; /* class of each */
     void *user;
     /* May be NULL. Tells which examples fill will be asked for next, in this order, until the next
        begin: for reading ahead. */
