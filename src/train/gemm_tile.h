@@ -189,7 +189,7 @@ INLINE void ISA(panel_strip)(const size_t nr, size_t m, size_t k, const float *a
 static TARGET void ISA(nt_packed)(size_t m, size_t n, size_t k, const float *a, size_t lda,
                                   const float *packed, float *c, size_t ldc)
 {
-    for (size_t j = 0; j < n; j += TILE_N * LANES) {
+    for (size_t j = 0; j < gr_gemm_pad(n); j += TILE_N * LANES) {
         const float *b = packed + j / GR_GEMM_PANEL * GR_GEMM_PANEL * k + j % GR_GEMM_PANEL;
         size_t left = (gr_gemm_pad(n) - j) / LANES;
         if (left >= TILE_N)
