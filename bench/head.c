@@ -2,8 +2,8 @@
 
    graft.h has no function for features that did not come from pictures, so this driver alone uses
    a private header; the tool and every other benchmark go through graft.h.
-   usage: head X.f32 Y.i32 N D CLASSES LAMBDA      prints seconds (of the clock, of
-   all processors), loss, iterations as JSON */
+   usage: head X.f32 Y.i32 N D CLASSES LAMBDA [MOST_ITERATIONS]      prints seconds (of the clock,
+   of all processors), loss, iterations as JSON */
 #include "train/head.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +32,8 @@ static void *load(const char *path, size_t size)
 
 int main(int argc, char **argv)
 {
-    if (argc != 7)
-        return fprintf(stderr, "usage: head X.f32 Y.i32 N D CLASSES LAMBDA\n"), 2;
+    if (argc < 7 || argc > 8)
+        return fprintf(stderr, "usage: head X.f32 Y.i32 N D CLASSES LAMBDA [MOST_ITERATIONS]\n"), 2;
     size_t n = strtoull(argv[3], NULL, 10), d = strtoull(argv[4], NULL, 10),
            n_classes = strtoull(argv[5], NULL, 10);
     struct gr_head_options o;
@@ -47,6 +47,8 @@ int main(int argc, char **argv)
         goto out;
     gr_head_options_init(&o);
     o.lambda = strtod(argv[6], NULL);
+    if (argc == 8)
+        o.max_iterations = atoi(argv[7]);
     began = seconds(CLOCK_MONOTONIC);
     used = seconds(CLOCK_PROCESS_CPUTIME_ID);
     if (gr_head_fit(&o, x, y, n, d, n_classes, NULL, NULL, &head, &report, &err)) {

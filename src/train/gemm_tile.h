@@ -26,6 +26,7 @@ INLINE void ISA(nt_tile)(const size_t mr, const size_t nr, size_t k, const float
         UNROLL for (size_t i = 0; i < mr; i++)
         {
             VEC av = LOAD(a + i * lda + p);
+            __builtin_prefetch(a + (i + mr) * lda + p); /* a comes from far away, row after row */
             UNROLL for (size_t j = 0; j < nr; j++) acc[i * nr + j] += av * bv[j];
         }
     }
