@@ -148,7 +148,7 @@ static work_fn *best_bf16(void)
         return 2.0 * (double)size;                                                                 \
     }
 
-typedef int32_t wide __attribute__((vector_size(64), may_alias));
+typedef uint32_t wide __attribute__((vector_size(64), may_alias));
 MOVES(base, )
 #ifdef __x86_64__
 MOVES(avx2, __attribute__((target("avx2"))))
