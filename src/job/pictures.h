@@ -5,8 +5,16 @@
 #include "data/dataset.h"
 #include "job/job.h"
 
+/* An augmented view of every picture, a pure function of seed, number and place in the list. */
+struct gr_pictures_view {
+    const struct gr_augment *augment;
+    uint64_t seed;
+    int64_t number;
+};
+
 struct gr_pictures {
-    const char *path; /* borrowed from whoever opened it */
+    const char *path;                    /* borrowed from whoever opened it */
+    const struct gr_pictures_view *view; /* borrowed; NULL: as they are. Use no cache with it */
     struct gr_dataset ds;
     /* By example, as in ds: */
     bool *ok;             /* it could be read */
@@ -20,13 +28,15 @@ struct gr_pictures {
 /* What no job can work with: a batch below 1, an unknown precision, no pixels allowed. */
 enum graft_status gr_data_options_check(const struct graft_data_options *o,
                                         struct graft_error *err);
-/* Reads the list of labelled pictures at `path` into p->ds, splits it and notes what was found. */
+/* Reads the list of labelled pictures at `path`, or what o->source gives, into p->ds, splits it and
+ * notes what was found. */
 enum graft_status gr_pictures_open(const char *path, const struct graft_data_options *o,
                                    const struct graft_events *ev, struct gr_pictures *p,
                                    struct graft_error *err);
 /* The same for pictures that need no labels and no splits. */
-enum graft_status gr_pictures_open_any(const char *path, const struct graft_events *ev,
-                                       struct gr_pictures *p, struct graft_error *err);
+enum graft_status gr_pictures_open_any(const char *path, const struct graft_data_options *o,
+                                       const struct graft_events *ev, struct gr_pictures *p,
+                                       struct graft_error *err);
 /* With o->stop_on_bad: an error when a listed file is no picture. */
 enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct graft_data_options *o,
                                    struct graft_error *err);

@@ -1,8 +1,8 @@
 /* Is bf16 good enough for this network on these pictures? */
 #include "base/events.h"
-#include "base/file.h"
 #include "base/mem.h"
 #include "data/cache.h"
+#include "data/source.h"
 #include "job/pictures.h"
 #include <math.h>
 #include <string.h>
@@ -27,7 +27,8 @@ static enum graft_status load_first(const struct gr_network *net, const struct g
     for (size_t i = 0; !s && i < p->ds.n && i < 4 * batch && *n < batch; i++) {
         struct graft_error bad;
         size_t got;
-        if (gr_file_read(p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap, &got, &bad) ||
+        if (gr_source_read(p->ds.source, p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap,
+                           &got, &bad) ||
             gr_preprocess_picture(&pp, bytes, got, &net->pre, one, NULL, &bad))
             continue; /* listed when its turn comes */
         if (net->channels_last)
@@ -110,7 +111,8 @@ static enum graft_status make_cache_key(const struct gr_network *net, const stru
     gr_hasher_add_str(h, "difference of bf16 and fp32");
     for (size_t i = 0; i < p->ds.n && i < (size_t)net->batch; i++) {
         struct graft_error bad;
-        if (!gr_file_read(p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap, &size, &bad))
+        if (!gr_source_read(p->ds.source, p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap,
+                            &size, &bad))
             gr_hasher_add(h, bytes, size);
     }
     key->content = gr_hasher_get(h);
