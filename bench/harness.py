@@ -21,17 +21,20 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def run(args, max_rss=False):
-    """Wall seconds of a command, from before its start to after its end; with max_rss also MiB."""
+def run(args, max_rss=False, cpu=False, env=None):
+    """Wall seconds of a command, from before its start to after its end; with max_rss also MiB, with
+    cpu also the seconds of all processors."""
     with open(os.path.join(WORK, "last.log"), "w+") as log:
         start = time.perf_counter()
-        p = subprocess.Popen(args, stdout=log, stderr=log)
+        p = subprocess.Popen(args, stdout=log, stderr=log, env=env)
         _, status, usage = os.wait4(p.pid, 0)
         seconds = time.perf_counter() - start
         p.returncode = os.waitstatus_to_exitcode(status)
         if p.returncode:
             log.seek(0)
             raise SystemExit(f"{' '.join(args)}: exit status {p.returncode}\n{log.read()[-2000:]}")
+    if cpu:
+        return seconds, usage.ru_utime + usage.ru_stime
     return (seconds, usage.ru_maxrss / 1024) if max_rss else seconds
 
 

@@ -420,8 +420,31 @@ def job_growth(res, opt):
              f"{per_picture[-1] / per_picture[0]:.2f}, memory x {memory[-1] / memory[0]:.2f}")
 
 
+def job_sharing(res, opt):
+    """Decoding threads by computing threads: who takes the cores from whom."""
+    n = min(opt.photos, 64 if opt.quick else 500)
+    folder = linked("photos", pictures("imagenet-samples-500"), n)
+    out, busy = path("out", "sharing.npy"), {}
+
+    def contender(workers, threads):
+        key = f"-j {workers}, {threads} computing"
+
+        def job():
+            env = os.environ | {"OMP_NUM_THREADS": str(threads)}
+            seconds, cpu = run(features_command(folder, MOBILENET_ONNX, out, "--precision", "fp32", "-j",
+                                                str(workers), *HALF), cpu=True, env=env)
+            busy.setdefault(key, []).append(cpu)
+            return seconds
+        return key, job
+    t = res.turns(opt.rounds, dict(contender(w, c) for w in (1, 2, 4) for c in (1, 2, 4)))
+    for key, s in t.items():
+        res.row(f"features of {n} photos, MobileNetV2, fp32", key, s)
+        cpu = sorted(busy[key])
+        res.note(f"{key}: {cpu[0]:.2f} to {cpu[-1]:.2f} s of all processors")
+
+
 JOBS = {"features": job_features, "forward": job_forward, "tutorial": job_tutorial, "head": job_head,
-        "cold": job_cold, "again": job_again, "growth": job_growth}
+        "cold": job_cold, "again": job_again, "growth": job_growth, "sharing": job_sharing}
 
 
 def main():

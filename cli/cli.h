@@ -183,6 +183,7 @@ void put_text(FILE *f, const char *s);
 /* Standard output could be written to the end? Else a message and EXIT_RUN. */
 int ui_flush(void);
 
+int cmd_bench(const struct command *c, int argc, char **argv);
 int cmd_check(const struct command *c, int argc, char **argv);
 int cmd_convert(const struct command *c, int argc, char **argv);
 int cmd_eval(const struct command *c, int argc, char **argv);

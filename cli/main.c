@@ -5,6 +5,14 @@
 #include <unistd.h>
 
 const struct command commands[] = {
+    {"bench", "MODEL", "time a model, step by step", cmd_bench,
+     "Every step of the plan as it runs: milliseconds, GFLOP/s and GB/s, and how much that is of "
+     "what the machine could do with so many operations and bytes (roof%). Its peaks are measured "
+     "first, with loops that do nothing else. Speeds count a direct computation, so that an "
+     "algorithm that needs fewer operations (Winograd) may pass 100 %. The numbers that go in are "
+     "made up.",
+     "$ graft bench resnet18.onnx --batch 8 --precision fp32\n"
+     "$ graft bench resnet18.onnx --train --batch 32\n"},
     {"check", "DATA", "look at pictures before training", cmd_check,
      "Reports unreadable files, wrong endings, duplicates, the same picture in two splits or under "
      "two labels, tiny classes and labels that look alike. Exit status 4 when something must be "

@@ -234,6 +234,68 @@ GRAFT_API enum graft_status graft_predict_batch(struct graft_predictor *p, int64
                                                 const float *x, float *probs,
                                                 struct graft_error *err);
 
+/* ---- where the time goes ------------------------------------------------------------------- */
+
+struct graft_bench_options {
+    const char *model; /* required */
+    struct graft_load_options load;
+    int batch;                      /* 8 */
+    enum graft_precision precision; /* AUTO: as the model was trained, else bf16 where the processor
+                                       is fast at it; there are no pictures to compare with fp32 */
+    int threads;                    /* 0: as OpenMP has it */
+    bool train;     /* forward and backward of a training step in which all weights move and
+                       batch-norms do not; in fp32 unless bf16 is asked for */
+    double seconds; /* how long to measure, beside 0.2 s for the peaks: 2 */
+    void *reserved[8];
+};
+GRAFT_API void graft_bench_options_init(struct graft_bench_options *o);
+
+/* One step of the plan, or of the way back. The times are medians. */
+struct graft_bench_step {
+    const char *node, *op, *kernel;
+    const char *fused; /* operators computed with it, or "" */
+    bool backward;
+    int rank;
+    int64_t shape[8]; /* of what it gives, for the whole batch */
+    double seconds;
+    double
+        flops; /* two for each multiply-add of a direct computation; 0 where nothing is multiplied
+                */
+    double bytes; /* read and written: values, and weights once for each thread that needs them */
+    double share; /* of the speed that the machine's peaks allow. Above 1 where an algorithm needs
+                     fewer operations than a direct one */
+};
+
+/* What the machine manages at most, all threads together: the best moments of short loops. */
+struct graft_bench_peaks {
+    double seconds;      /* of each loop */
+    double fp32, bf16;   /* floating-point operations a second */
+    int n;               /* the next two: */
+    const size_t *size;  /* going over so many bytes again and again in each thread */
+    const double *bytes; /* moves so many a second */
+};
+
+struct graft_bench_result {
+    int batch, threads;
+    int parts; /* the batch was cut into so many, one thread each; 1: all threads share each step */
+    int runs;  /* of which the medians are */
+    enum graft_precision precision;                   /* never AUTO */
+    double read_seconds, plan_seconds, first_seconds; /* of the file; of planning; first run */
+    double seconds;                 /* a whole run, or training step without the optimiser */
+    double step_seconds;            /* the sum over `steps`, in the first thread */
+    size_t weights_size, work_size; /* bytes: weights that the plan made; activations and scratch */
+    size_t process_size;            /* the most that the process had so far */
+    struct graft_bench_peaks peaks;
+    int n_steps;
+    const struct graft_bench_step *steps;
+};
+/* Runs the whole network on made-up numbers, any inputs and outputs. */
+GRAFT_API enum graft_status graft_bench(const struct graft_bench_options *o,
+                                        const struct graft_events *events,
+                                        struct graft_bench_result **result,
+                                        struct graft_error *err);
+GRAFT_API void graft_bench_result_free(struct graft_bench_result *r);
+
 /* ---- results ------------------------------------------------------------------------------- */
 
 struct graft_metrics {

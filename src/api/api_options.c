@@ -54,6 +54,14 @@ void graft_pretrain_options_init(struct graft_train_options *o)
     o->finetune.augment = "shift";
 }
 
+void graft_bench_options_init(struct graft_bench_options *o)
+{
+    memset(o, 0, sizeof *o);
+    graft_load_options_init(&o->load);
+    o->batch = 8;
+    o->seconds = 2;
+}
+
 void graft_eval_options_init(struct graft_eval_options *o)
 {
     memset(o, 0, sizeof *o);

@@ -520,6 +520,11 @@ bool gr_cpu_has_bf16(void)
     return has_isa(dnnl_cpu_isa_avx512_core);
 }
 
+bool dnn_has_amx(void)
+{
+    return has_isa(dnnl_cpu_isa_avx512_core_amx);
+}
+
 bool gr_cpu_has_fast_bf16(void)
 {
     return has_isa(dnnl_cpu_isa_avx512_core_bf16);

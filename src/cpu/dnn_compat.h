@@ -72,6 +72,9 @@ enum graft_status dnn_forward(const void *state, void *bound, const void *const 
                               void *const *out, void *scratch, struct graft_error *err);
 void dnn_unplan(void *state);
 
+/* This processor multiplies tiles of bf16, and oneDNN was not told to do without them. */
+bool dnn_has_amx(void);
+
 /* Strides of a shape in a layout. */
 struct dnn_operand dnn_operand_of(const struct gr_shape *shape, struct gr_layout layout);
 

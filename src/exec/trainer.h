@@ -73,6 +73,20 @@ enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *in
    of the sum over elements of dlogits * logits. */
 enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits, float *grads,
                                       struct graft_error *err);
+size_t gr_trainer_n_logits(const struct gr_trainer *t); /* floats, of the whole batch */
+
+/* ---- trainer_time.c: where a training step's time goes ---- */
+
+/* The steps forward, then those of the way back, sums and copies of gradients among them. */
+size_t gr_trainer_n_moments(const struct gr_trainer *t);
+/* `info` without `fused`; what a gradient costs is counted per gradient, as much as forward. */
+void gr_trainer_get_moment(const struct gr_trainer *t, size_t i, struct gr_step_info *info,
+                           bool *backward);
+/* Forward and backward, and the seconds of each moment. */
+enum graft_status gr_trainer_time(struct gr_trainer *t, const void *const *inputs, uint64_t step,
+                                  float *logits, const float *dlogits, float *grads,
+                                  double *seconds, struct graft_error *err);
+
 /* Puts the present parameters and statistics into a graph whose values have the same numbers and
    names; it may have others besides. */
 enum graft_status gr_trainer_store(const struct gr_trainer *t, struct gr_graph *graph,

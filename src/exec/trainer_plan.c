@@ -239,6 +239,7 @@ static enum graft_status plan_item(struct train_planner *w, const struct train_i
     step->node = n->name;
     step->op = n->op_type;
     step->impl = k.c.impl;
+    step->macs = n->op->macs ? n->op->macs(n, n->n_in, tc.c.in, tc.c.out) : 0;
     return GRAFT_OK;
 }
 

@@ -26,6 +26,7 @@ struct train_step {
     int scratch, saved; /* slots, or -1 */
     bool once;          /* it moves statistics: what it saved is kept for when it is done again */
     const char *node, *op, *impl;
+    double macs; /* multiply-adds of forward */
 };
 
 struct train_back {

@@ -1,6 +1,7 @@
 /* How are the heads' float matrices multiplied? */
 #include "train/gemm.h"
 #include <omp.h>
+#include <stdbool.h>
 #include <string.h>
 
 size_t gr_gemm_block_rows(size_t k)
@@ -63,18 +64,42 @@ void gr_gemm_nt_isa(enum gr_gemm_isa isa, size_t m, size_t n, size_t k, const fl
 void gr_gemm_tn_add_isa(enum gr_gemm_isa isa, size_t m, size_t n, size_t k, const float *a,
                         size_t lda, const float *b, size_t ldb, float *c, size_t ldc)
 {
+    const bool many = m >= GR_GEMM_MANY;
     switch (isa) {
 #ifdef __x86_64__
     case GR_GEMM_AVX512:
-        avx512_tn(m, n, k, a, lda, b, ldb, c, ldc);
+        (many ? avx512_tn_many : avx512_tn)(m, n, k, a, lda, b, ldb, c, ldc);
         return;
     case GR_GEMM_AVX2:
-        avx2_tn(m, n, k, a, lda, b, ldb, c, ldc);
+        (many ? avx2_tn_many : avx2_tn)(m, n, k, a, lda, b, ldb, c, ldc);
         return;
 #endif
     default:
-        base_tn(m, n, k, a, lda, b, ldb, c, ldc);
+        (many ? base_tn_many : base_tn)(m, n, k, a, lda, b, ldb, c, ldc);
     }
+}
+
+void gr_gemm_nt_packed_isa(enum gr_gemm_isa isa, size_t m, size_t n, size_t k, const float *a,
+                           size_t lda, const float *packed, float *c, size_t ldc)
+{
+    switch (isa) {
+#ifdef __x86_64__
+    case GR_GEMM_AVX512:
+        avx512_nt_packed(m, n, k, a, lda, packed, c, ldc);
+        return;
+    case GR_GEMM_AVX2:
+        avx2_nt_packed(m, n, k, a, lda, packed, c, ldc);
+        return;
+#endif
+    default:
+        base_nt_packed(m, n, k, a, lda, packed, c, ldc);
+    }
+}
+
+void gr_gemm_nt_packed_1(size_t m, size_t n, size_t k, const float *a, size_t lda,
+                         const float *packed, float *c, size_t ldc)
+{
+    gr_gemm_nt_packed_isa(gr_gemm_best_isa(), m, n, k, a, lda, packed, c, ldc);
 }
 
 void gr_gemm_nt_1(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,

@@ -1,4 +1,4 @@
-/* The two products for one instruction set. gemm.c includes this once per set, after defining
+/* The products for one instruction set. gemm.c includes this once per set, after defining
    ISA(name), the attribute TARGET, the vector length LANES, and the tile that fits the registers:
    TILE_M x TILE_N vectors. */
 typedef float ISA(vec) __attribute__((vector_size(4 * LANES)));
@@ -26,6 +26,7 @@ INLINE void ISA(nt_tile)(const size_t mr, const size_t nr, size_t k, const float
         UNROLL for (size_t i = 0; i < mr; i++)
         {
             VEC av = LOAD(a + i * lda + p);
+            __builtin_prefetch(a + (i + mr) * lda + p); /* a comes from far away, row after row */
             UNROLL for (size_t j = 0; j < nr; j++) acc[i * nr + j] += av * bv[j];
         }
     }
@@ -147,6 +148,80 @@ static TARGET void ISA(tn)(size_t m, size_t n, size_t k, const float *a, size_t 
                     s += ap[q * lda + i] * bp[q * ldb + j];
                 c[i * ldc + j] += s;
             }
+    }
+}
+
+/* c (mr, nr vectors) = a (mr,k) times a panel of packed b */
+INLINE void ISA(panel_tile)(const size_t mr, const size_t nr, size_t k, const float *a, size_t lda,
+                            const float *b, float *c, size_t ldc)
+{
+    VEC acc[24];
+    UNROLL for (size_t i = 0; i < mr * nr; i++) acc[i] = (VEC){0};
+    for (size_t p = 0; p < k; p++) {
+        VEC bv[TILE_N];
+        UNROLL for (size_t j = 0; j < nr; j++) bv[j] = LOAD(b + p * GR_GEMM_PANEL + j * LANES);
+        UNROLL for (size_t i = 0; i < mr; i++)
+        {
+            VEC av = a[i * lda + p] - (VEC){0};
+            UNROLL for (size_t j = 0; j < nr; j++) acc[i * nr + j] += av * bv[j];
+        }
+    }
+    UNROLL for (size_t i = 0; i < mr; i++)
+    {
+        UNROLL for (size_t j = 0; j < nr; j++)
+        {
+            *(ISA(mem) *)(c + i * ldc + j * LANES) = acc[i * nr + j];
+        }
+    }
+}
+
+INLINE void ISA(panel_strip)(const size_t nr, size_t m, size_t k, const float *a, size_t lda,
+                             const float *b, float *c, size_t ldc)
+{
+    size_t i = 0;
+    for (; i + 6 <= m; i += 6)
+        ISA(panel_tile)(6, nr, k, a + i * lda, lda, b, c + i * ldc, ldc);
+    for (; i + 2 <= m; i += 2)
+        ISA(panel_tile)(2, nr, k, a + i * lda, lda, b, c + i * ldc, ldc);
+    if (i < m)
+        ISA(panel_tile)(1, nr, k, a + i * lda, lda, b, c + i * ldc, ldc);
+}
+
+static TARGET void ISA(nt_packed)(size_t m, size_t n, size_t k, const float *a, size_t lda,
+                                  const float *packed, float *c, size_t ldc)
+{
+    for (size_t j = 0; j < gr_gemm_pad(n); j += TILE_N * LANES) {
+        const float *b = packed + j / GR_GEMM_PANEL * GR_GEMM_PANEL * k + j % GR_GEMM_PANEL;
+        size_t left = (gr_gemm_pad(n) - j) / LANES;
+        if (left >= TILE_N)
+            ISA(panel_strip)(TILE_N, m, k, a, lda, b, c + j, ldc);
+        else
+            for (size_t v = 0; v < left; v++)
+                ISA(panel_strip)(1, m, k, a, lda, b + v * LANES, c + j + v * LANES, ldc);
+    }
+}
+
+/* The second product where c has many rows: a strip of b is copied together and used for all of
+   them. */
+static TARGET void ISA(tn_many)(size_t m, size_t n, size_t k, const float *a, size_t lda,
+                                const float *b, size_t ldb, float *c, size_t ldc)
+{
+    enum { ROWS = 128, WIDTH = TILE_N * LANES, HIGH = TILE_N == 4 ? 6 : TILE_M };
+    float strip[ROWS * WIDTH] __attribute__((aligned(64)));
+    for (size_t p = 0; p < k; p += ROWS) {
+        const size_t kb = k - p < ROWS ? k - p : ROWS, whole = n / WIDTH * WIDTH;
+        const float *ap = a + p * lda, *bp = b + p * ldb;
+        for (size_t j = 0; j < whole; j += WIDTH) {
+            size_t i = 0;
+            for (size_t q = 0; q < kb; q++)
+                memcpy(strip + q * WIDTH, bp + q * ldb + j, WIDTH * sizeof *strip);
+            for (; i + HIGH <= m; i += HIGH)
+                ISA(tn_tile)(HIGH, TILE_N, kb, ap + i, lda, strip, WIDTH, c + i * ldc + j, ldc);
+            for (; i < m; i++)
+                ISA(tn_tile)(1, TILE_N, kb, ap + i, lda, strip, WIDTH, c + i * ldc + j, ldc);
+        }
+        if (whole < n)
+            ISA(tn)(m, n - whole, kb, ap, lda, bp + whole, ldb, c + whole, ldc);
     }
 }
 

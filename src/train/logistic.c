@@ -26,7 +26,7 @@
 #define SMALL_PRODUCTS 1e7
 #define FOLDS_ROOM     64e6
 /* The final fit also ends where float arithmetic cannot lower the loss further. */
-#define FIT_DELTA 1e-8
+#define FIT_DELTA 1e-5
 
 struct fit {
     const struct gr_head_options *o;

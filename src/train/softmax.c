@@ -2,7 +2,7 @@
 #include "train/softmax.h"
 #include "base/events.h"
 #include "base/mem.h"
-#include "train/gemm.h"
+#include "train/probs.h"
 #include <lbfgs.h>
 #include <math.h>
 #include <string.h>
@@ -11,42 +11,47 @@
    does not depend on the number of threads. */
 #define MAX_SLABS  32
 #define MIN_SLABS  8
-#define SLAB_BYTES ((size_t)64 << 20)
+#define SLAB_BYTES ((size_t)32 << 20)
 
 void gr_softmax_clear(struct gr_softmax *p)
 {
     gr_free_aligned(p->w);
     gr_free_aligned(p->slab_grad);
     gr_free_aligned(p->slab_z);
-    gr_free(p->b);
+    gr_free_aligned(p->b);
     gr_free(p->slab_bias);
     gr_free(p->slab_loss);
     gr_free(p->class_norm);
-    p->w = p->slab_grad = p->slab_z = NULL;
-    p->b = p->slab_bias = p->slab_loss = p->class_norm = NULL;
+    p->w = p->b = p->slab_grad = p->slab_z = NULL;
+    p->slab_bias = p->slab_loss = p->class_norm = NULL;
 }
 
 enum graft_status gr_softmax_init(struct gr_softmax *p, struct graft_error *err)
 {
     size_t n_w, n_grad, n_z, bytes;
-    p->w = p->slab_grad = p->slab_z = NULL;
-    p->b = p->slab_bias = p->slab_loss = p->class_norm = NULL;
-    p->block = gr_gemm_block_rows(p->ld);
+    p->w = p->b = p->slab_grad = p->slab_z = NULL;
+    p->slab_bias = p->slab_loss = p->class_norm = NULL;
+    p->packed = p->n_classes >= GR_GEMM_MANY;
+    p->ldz = gr_gemm_pad(p->n_classes);
+    p->block = p->packed ? GR_GEMM_PACKED_BLOCK : gr_gemm_block_rows(p->ld);
     size_t n_blocks = (p->n + p->block - 1) / p->block;
     p->n_slabs = n_blocks < MAX_SLABS ? n_blocks : MAX_SLABS;
-    if (!gr_mul_size(p->n_classes, p->ld, &n_w) || !gr_mul_size(n_w, sizeof(double) * 64, &bytes))
+    if (!gr_mul_size(gr_gemm_packed_rows(p->n_classes), p->ld, &n_w) ||
+        !gr_mul_size(n_w, sizeof(double) * 64, &bytes))
         return gr_error(err, GRAFT_E_LIMIT, "%zu classes x %zu features", p->n_classes, p->ld);
+    const size_t n_packed = n_w;
+    n_w = p->n_classes * p->ld;
     while (p->n_slabs > MIN_SLABS && p->n_slabs * n_w * sizeof(float) > SLAB_BYTES)
         p->n_slabs--;
     p->n_params = n_w + gr_gemm_pad(p->n_classes);
     n_grad = p->n_slabs * n_w;
-    if (!gr_mul_size(p->n_slabs * p->block, p->n_classes, &n_z) ||
+    if (!gr_mul_size(p->n_slabs * p->block, p->ldz, &n_z) ||
         !gr_mul_size(n_z, sizeof(float), &bytes))
         return gr_error_nomem(err);
-    p->w = gr_alloc_aligned(n_w * sizeof(float), false);
+    p->w = gr_alloc_aligned((p->packed ? n_packed : n_w) * sizeof(float), true);
     p->slab_grad = gr_alloc_aligned(n_grad * sizeof(float), false);
-    p->slab_z = gr_alloc_aligned(bytes, false);
-    p->b = gr_alloc_array(p->n_classes, sizeof(double));
+    p->slab_z = gr_alloc_aligned(bytes, true);
+    p->b = gr_alloc_aligned(p->ldz * sizeof(float), false);
     p->slab_bias = gr_alloc_array(p->n_slabs * p->n_classes, sizeof(double));
     p->slab_loss = gr_alloc_array(p->n_slabs, sizeof(double));
     p->class_norm = gr_alloc_array(p->n_classes, sizeof(double));
@@ -55,6 +60,8 @@ enum graft_status gr_softmax_init(struct gr_softmax *p, struct graft_error *err)
         gr_softmax_clear(p);
         return gr_error_nomem(err);
     }
+    for (size_t c = p->n_classes; c < p->ldz; c++)
+        p->b[c] = -INFINITY;
     return GRAFT_OK;
 }
 
@@ -63,48 +70,34 @@ static void load_params(struct gr_softmax *p, const double *params)
 {
     const size_t ld = p->ld;
     const double *bias = params + p->n_classes * ld;
-#pragma omp parallel for if (p->n_classes * ld > 20000)
+    /* a panel a thread: its lines hold the weights of many classes */
+#pragma omp parallel for schedule(static, GR_GEMM_PANEL) if (p->n_classes * ld > 20000)
     for (size_t c = 0; c < p->n_classes; c++) {
         double shift = 0, norm = 0;
         const double *from = params + c * ld;
-        float *to = p->w + c * ld;
+        float *to = p->w + (p->packed ? gr_gemm_packed_at(c, 0, ld) : c * ld);
+        const size_t next = p->packed ? GR_GEMM_PANEL : 1;
         for (size_t j = 0; j < ld; j++)
             norm += from[j] * from[j];
         for (size_t j = 0; j < ld; j++) {
             double v = p->scale ? from[j] * p->scale[j] : from[j];
-            to[j] = (float)v;
+            to[j * next] = (float)v;
             if (p->mean)
                 shift += v * p->mean[j];
         }
-        p->b[c] = bias[c] - shift;
+        p->b[c] = (float)(bias[c] - shift);
         p->class_norm[c] = norm;
     }
 }
 
-/* Adds the bias to the products z (n_classes), turns them into probabilities and returns the
-   cross-entropy; *top is the first largest. */
-static double row_probs(const struct gr_softmax *p, float *z, int label, size_t *top)
+/* The products of m rows of x with all classes. */
+static void scores(const struct gr_softmax *p, size_t from, size_t m, float *z)
 {
-    const size_t n_classes = p->n_classes;
-    double max = -INFINITY, sum = 0;
-    *top = 0;
-    for (size_t c = 0; c < n_classes; c++) {
-        z[c] = (float)(z[c] + p->b[c]);
-        if (z[c] > max) {
-            max = z[c];
-            *top = c;
-        }
-    }
-    double loss = max - z[label];
-    for (size_t c = 0; c < n_classes; c++) {
-        z[c] = expf((float)(z[c] - max));
-        sum += z[c];
-        if (z[c] < 1e-20f) /* later products would be denormal, which is slow */
-            z[c] = 0;
-    }
-    for (size_t c = 0; c < n_classes; c++)
-        z[c] = (float)(z[c] / sum);
-    return loss + log(sum);
+    const float *x = p->x + from * p->ld;
+    if (p->packed)
+        gr_gemm_nt_packed_1(m, p->n_classes, p->ld, x, p->ld, p->w, z, p->ldz);
+    else
+        gr_gemm_nt_1(m, p->n_classes, p->ld, x, p->ld, p->w, p->ld, z, p->ldz);
 }
 
 static void slab_rows(const struct gr_softmax *p, size_t slab, size_t *from, size_t *to)
@@ -118,9 +111,10 @@ static void slab_rows(const struct gr_softmax *p, size_t slab, size_t *from, siz
 
 static void eval_slab(struct gr_softmax *p, size_t slab)
 {
-    const size_t n_classes = p->n_classes, ld = p->ld;
+    const enum gr_gemm_isa isa = gr_gemm_best_isa();
+    const size_t n_classes = p->n_classes, ld = p->ld, ldz = p->ldz;
     float *grad = p->slab_grad + slab * n_classes * ld;
-    float *z = p->slab_z + slab * p->block * n_classes;
+    float *z = p->slab_z + slab * p->block * ldz;
     double *bias = p->slab_bias + slab * n_classes, loss = 0;
     size_t from, to;
     memset(grad, 0, n_classes * ld * sizeof *grad);
@@ -132,23 +126,21 @@ static void eval_slab(struct gr_softmax *p, size_t slab)
             n_used += p->row_weight[i + r] != 0;
         if (!n_used)
             continue;
-        gr_gemm_nt_1(m, n_classes, ld, p->x + i * ld, ld, p->w, ld, z, n_classes);
+        scores(p, i, m, z);
         for (size_t r = 0; r < m; r++) {
-            double weight = p->row_weight[i + r];
-            float *zr = z + r * n_classes;
-            size_t top;
+            const double weight = p->row_weight[i + r];
+            const int label = p->y[i + r];
+            float *zr = z + r * ldz;
             if (weight == 0) {
-                memset(zr, 0, n_classes * sizeof *zr);
+                memset(zr, 0, ldz * sizeof *zr);
                 continue;
             }
-            loss += weight * row_probs(p, zr, p->y[i + r], &top);
-            zr[p->y[i + r]] -= 1;
-            for (size_t c = 0; c < n_classes; c++) {
-                zr[c] = (float)(zr[c] * weight);
+            loss += weight * gr_probs_row(isa, ldz, zr, p->b, label, weight, NULL);
+            zr[label] = (float)(zr[label] - weight);
+            for (size_t c = 0; c < n_classes; c++)
                 bias[c] += zr[c];
-            }
         }
-        gr_gemm_tn_add_1(n_classes, ld, m, z, n_classes, p->x + i * ld, ld, grad, ld);
+        gr_gemm_tn_add_1(n_classes, ld, m, z, ldz, p->x + i * ld, ld, grad, ld);
     }
     p->slab_loss[slab] = loss;
 }
@@ -192,16 +184,17 @@ double gr_softmax_eval(struct gr_softmax *p, const double *params, double *grad)
 void gr_softmax_score(struct gr_softmax *p, const double *params, size_t from, size_t to,
                       const double *weights, double *loss, size_t *right)
 {
+    const enum gr_gemm_isa isa = gr_gemm_best_isa();
     load_params(p, params);
     *loss = 0;
     *right = 0;
     for (size_t i = from; i < to; i += p->block) {
         size_t m = to - i < p->block ? to - i : p->block, top;
-        gr_gemm_nt_1(m, p->n_classes, p->ld, p->x + i * p->ld, p->ld, p->w, p->ld, p->slab_z,
-                     p->n_classes);
+        scores(p, i, m, p->slab_z);
         for (size_t r = 0; r < m; r++) {
-            int label = p->y[i + r];
-            *loss += weights[i + r] * row_probs(p, p->slab_z + r * p->n_classes, label, &top);
+            const int label = p->y[i + r];
+            *loss += weights[i + r] *
+                     gr_probs_row(isa, p->ldz, p->slab_z + r * p->ldz, p->b, label, 1, &top);
             *right += top == (size_t)label;
         }
     }

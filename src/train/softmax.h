@@ -18,9 +18,10 @@ struct gr_softmax {
     const double *mean, *scale; /* (ld), or NULL */
     double lambda;
     /* own */
-    size_t n_params, n_slabs, block;
-    float *w, *slab_grad, *slab_z;
-    double *b, *slab_bias, *slab_loss, *class_norm;
+    bool packed; /* w, as gr_gemm_nt_packed_1 wants it */
+    size_t n_params, n_slabs, block, ldz;
+    float *w, *b, *slab_grad, *slab_z;
+    double *slab_bias, *slab_loss, *class_norm;
 };
 
 struct gr_softmax_end {

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "train/gemm.h"
 #include "train/head.h"
+#include "train/probs.h"
 #include "train/softmax.h"
 #include <math.h>
 #include <omp.h>
@@ -101,22 +102,96 @@ static void check_products(int isa, size_t m, size_t n, size_t k)
     gr_free(g);
 }
 
+static void check_packed(enum gr_gemm_isa isa, size_t m, size_t n, size_t k)
+{
+    const size_t lda = k + 3, ldc = gr_gemm_pad(n);
+    float *a = gr_alloc_array(m * lda, sizeof *a);
+    float *packed = gr_alloc_zero(gr_gemm_packed_rows(n) * k, sizeof *packed);
+    float *c = gr_alloc_array(m * ldc, sizeof *c);
+    for (size_t i = 0; i < m * lda; i++)
+        a[i] = (float)gr_rng_normal(2, 0, i);
+    for (size_t j = 0; j < n; j++)
+        for (size_t p = 0; p < k; p++)
+            packed[gr_gemm_packed_at(j, p, k)] = (float)gr_rng_normal(2, 1, j * k + p);
+    gr_gemm_nt_packed_isa(isa, m, n, k, a, lda, packed, c, ldc);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < ldc; j++) {
+            double want = 0;
+            for (size_t p = 0; j < n && p < k; p++)
+                want += (double)a[i * lda + p] * (float)gr_rng_normal(2, 1, j * k + p);
+            assert_float_equal(c[i * ldc + j], want, 1e-4);
+        }
+    gr_free(a);
+    gr_free(packed);
+    gr_free(c);
+}
+
 static void test_gemm_equals_plain_loops(void **state)
 {
     (void)state;
-    static const size_t shapes[][3] = {{1, 1, 1},    {5, 3, 17},  {33, 10, 64},
-                                       {70, 9, 130}, {300, 2, 7}, {64, 37, 513},
-                                       {3, 150, 40}, {0, 4, 4},   {600, 20, 100}};
+    static const size_t shapes[][3] = {{1, 1, 1},      {5, 3, 17},    {33, 10, 64}, {70, 9, 130},
+                                       {300, 2, 7},    {64, 37, 513}, {3, 150, 40}, {0, 4, 4},
+                                       {600, 20, 100}, {133, 39, 90}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int isa = -1; isa <= (int)gr_gemm_best_isa(); isa++)
             check_products(isa, shapes[s][0], shapes[s][1], shapes[s][2]);
+    for (int isa = 0; isa <= (int)gr_gemm_best_isa(); isa++) {
+        check_packed((enum gr_gemm_isa)isa, 15, 200, 33);
+        check_packed((enum gr_gemm_isa)isa, 7, 64, 5);
+        check_packed((enum gr_gemm_isa)isa, 2, 50, 1);
+    }
+}
+
+/* ---- rows of probabilities ---- */
+static void check_probs(enum gr_gemm_isa isa, size_t n, double spread)
+{
+    const size_t ld = gr_gemm_pad(n), label = n / 2;
+    float *z = gr_alloc_array(ld, sizeof *z), *bias = gr_alloc_array(ld, sizeof *bias);
+    double *want = gr_alloc_array(n, sizeof *want), sum = 0, max = -INFINITY;
+    size_t top, best = 0;
+    for (size_t c = 0; c < ld; c++) {
+        z[c] = (float)(spread * gr_rng_normal(9, n, c));
+        bias[c] = c < n ? (float)gr_rng_normal(9, n + 1, c) : -INFINITY;
+        if (c < n && (double)(z[c] + bias[c]) > max) {
+            max = (double)(z[c] + bias[c]);
+            best = c;
+        }
+    }
+    for (size_t c = 0; c < n; c++)
+        sum += want[c] = exp((double)(z[c] + bias[c]) - max);
+    const double loss = max - (double)(z[label] + bias[label]) + log(sum);
+    assert_float_equal(gr_probs_row(isa, ld, z, bias, (int)label, 0.25, &top), loss,
+                       1e-6 * (1 + loss));
+    assert_int_equal(top, best);
+    for (size_t c = 0; c < ld; c++)
+        assert_float_equal(z[c], c < n ? 0.25 * want[c] / sum : 0,
+                           3e-7 * (c < n ? want[c] : 0) + 1e-19);
+    z[label] = NAN; /* is noticed */
+    assert_true(isnan(gr_probs_row(isa, ld, z, bias, (int)label, 1, NULL)));
+    z[label] = 0;
+    z[0] = n > 1 ? NAN : 0;
+    assert_true(n == 1 || isnan(gr_probs_row(isa, ld, z, bias, (int)label, 1, NULL)));
+    gr_free(z);
+    gr_free(bias);
+    gr_free(want);
+}
+
+static void test_probs_equal_plain_loops(void **state)
+{
+    (void)state;
+    for (int isa = 0; isa <= (int)gr_gemm_best_isa(); isa++)
+        for (double spread = 0.01; spread < 1e5; spread *= 10) {
+            check_probs((enum gr_gemm_isa)isa, 2, spread);
+            check_probs((enum gr_gemm_isa)isa, 16, spread);
+            check_probs((enum gr_gemm_isa)isa, 1000, spread);
+        }
 }
 
 /* ---- the objective ---- */
-static void test_gradient_equals_differences(void **state)
+static void check_gradient(int n_classes)
 {
-    (void)state;
-    enum { N = 300, D = 7, LD = 16, C = 3 };
+    enum { N = 300, D = 7, LD = 16 };
+    const size_t C = (size_t)n_classes;
     float *x = gr_alloc_aligned(N * LD * sizeof *x, true);
     int y[N];
     double weight[N], mean[LD] = {0}, scale[LD];
@@ -164,6 +239,13 @@ static void test_gradient_equals_differences(void **state)
     gr_free(w);
     gr_free(g);
     gr_free(unused);
+}
+
+static void test_gradient_equals_differences(void **state)
+{
+    (void)state;
+    check_gradient(3);
+    check_gradient(70); /* enough for packed products */
 }
 
 /* ---- scikit-learn ---- */
@@ -578,6 +660,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gemm_equals_plain_loops),
+        cmocka_unit_test(test_probs_equal_plain_loops),
         cmocka_unit_test(test_gradient_equals_differences),
         cmocka_unit_test(test_equals_scikit_learn),
         cmocka_unit_test(test_every_head_learns),
