@@ -4,7 +4,7 @@
 #include "base/rng.h"
 #include "job/pictures.h"
 #include "train/head.h"
-#include <math.h>
+#include <stdio.h>
 
 enum { N_CALIBRATION = 128, N_CHECK = 1000, RANDOM_CALIBRATION = 0x1278, RANDOM_CHECK = 0x1279 };
 
@@ -247,6 +247,26 @@ static enum graft_status pick(const struct gr_pictures *p, const int64_t *idx, s
     return s;
 }
 
+static enum graft_status judge(size_t n, size_t right8, size_t right32, int folds, float difference,
+                               const struct graft_events *ev, struct graft_error *err)
+{
+    const double acc8 = (double)right8 / (double)n, acc32 = (double)right32 / (double)n;
+    char text[200];
+    snprintf(
+        text, sizeof text,
+        "accuracy %.1f %%, with fp32 %.1f %% (%zu held-out pictures, %d folds); features differ "
+        "by %.1f %%",
+        100 * acc8, 100 * acc32, n, folds, 100 * (double)difference);
+    if (acc32 - acc8 > MOST_DROP)
+        return gr_error(
+            err, GRAFT_E_GATE,
+            "int8 is refused, it costs more than half a point: %s; take --precision bf16 "
+            "or fp32",
+            text);
+    gr_note(ev, "precision", "int8: %s", text);
+    return GRAFT_OK;
+}
+
 enum graft_status gr_int8_check(const struct gr_model *m, const struct gr_network *net,
                                 const struct gr_pictures *p, const struct gr_head_options *how,
                                 const struct graft_data_options *o, const struct graft_events *ev,
@@ -293,20 +313,8 @@ enum graft_status gr_int8_check(const struct gr_model *m, const struct gr_networ
         s = count_right(how, x, y, n, width, p->ds.n_classes, &room, ev, &right8, err);
     if (!s)
         s = count_right(how, some.x, y, n, width, p->ds.n_classes, &room, ev, &right32, err);
-    const double acc8 = (double)right8 / (double)n, acc32 = (double)right32 / (double)n;
-    if (!s && acc32 - acc8 > MOST_DROP)
-        s = gr_error(
-            err, GRAFT_E_GATE,
-            "int8 lowers the accuracy on %zu held-out pictures from %.1f %% (fp32) to %.1f %%, "
-            "more than half a point; take --precision bf16 or fp32",
-            n, 100 * acc32, 100 * acc8);
-    else if (!s)
-        gr_note(
-            ev, "precision",
-            "int8: accuracy %.1f %%, with fp32 %.1f %% (%zu held-out pictures, %d folds); features "
-            "differ by %.1f %%",
-            100 * acc8, 100 * acc32, n, how->folds,
-            100 * (double)gr_mean_difference(x, some.x, n, width));
+    if (!s)
+        s = judge(n, right8, right32, how->folds, gr_mean_difference(x, some.x, n, width), ev, err);
     gr_network_clear(&fp32);
     gr_pictures_clear(&some);
     gr_free(room.x);
