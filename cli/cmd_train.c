@@ -95,9 +95,13 @@ struct tune_words {
          "augment",                                                                                 \
          &(w)->augment,                                                                             \
          "none|shift|light|trivial",                                                                \
-         "views of each picture, when the whole network is trained (default " AUGMENT ")",          \
+         "augmentation, with --unfreeze all or --views (default " AUGMENT ")",                      \
          0,                                                                                         \
          0},                                                                                        \
+        {OPT_REAL,  0,                                                                              \
+         "dropout", &(f)->dropout,                                                                  \
+         "P",       "part of the features left out at random before the last layer (default 0)",    \
+         0,         0.95},                                                                          \
         {OPT_FLAG, 0, "gradual", &(f)->gradual, NULL, "one more stage moves in each epoch", 0, 0},  \
         {OPT_INT,    0,   "soup",                                                                   \
          &(f)->soup, "N", "average the N best epochs where that is better (default 1: no)",         \
@@ -155,7 +159,8 @@ int cmd_train(const struct command *c, int argc, char **argv)
     graft_train_options_init(&o);
     struct graft_finetune_options *f = &o.finetune;
     const struct opt opts[] = {
-        {OPT_STRING, 0, "from", &o.from, "MODEL", "the pre-trained network", 0, 0},
+        {OPT_STRING, 0, "from", &o.from, "MODEL",
+         "the pre-trained network (default: the small one that comes with graft)", 0, 0},
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
         {OPT_STRING, 0, "cut", &o.cut, "VALUE[,...]",
          "features to use instead of the old head's input; 'graft inspect' lists them", 0, 0},
@@ -176,6 +181,9 @@ int cmd_train(const struct command *c, int argc, char **argv)
          1, 65536},
         {OPT_REAL, 0, "lora-alpha", &f->lora_alpha, "X", "an adapter counts X / R (default: X = R)",
          1e-6, 1e9},
+        {OPT_INT, 0, "views", &f->views, "K",
+         "augmented views of each picture that go once through what is frozen (default 1: none)", 1,
+         64},
         TUNE_OPTIONS(f, &words, "10", "32", "0.001", "adamw", "0.01", "0.9", "1", "frozen", "none"),
         MEMORY_OPTION(&o.pictures),
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
@@ -202,7 +210,7 @@ int cmd_train(const struct command *c, int argc, char **argv)
     int code = opt_parse(c, opts, argc, argv, &n);
     if (code >= 0)
         goto out;
-    if (n != 1 || !o.from || !o.out) {
+    if (n != 1 || !o.out) {
         fprintf(stderr, "usage: graft %s %s\n", c->name, c->args);
         code = EXIT_USAGE;
         goto out;
@@ -213,7 +221,15 @@ int cmd_train(const struct command *c, int argc, char **argv)
     o.class_weights = weights ? "balanced" : "none";
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
-    if ((code = ui_open(&ui, &ev)) >= 0 || (code = ui_pre_apply(&ui, &pre, o.from, &o.load)) >= 0)
+    char base[4096];
+    struct graft_error err;
+    if ((code = ui_open(&ui, &ev)) >= 0)
+        goto out;
+    if (!o.from && graft_base_model(base, sizeof base, &err)) {
+        code = ui_fail(&ui, &err);
+        goto out;
+    }
+    if ((code = ui_pre_apply(&ui, &pre, o.from ? o.from : base, &o.load)) >= 0)
         goto out;
     code = run_train(&o, &ui, &ev);
 out:
@@ -240,6 +256,12 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
          0, 0},
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
         {OPT_GROUP, 0, "Training", NULL, NULL, NULL, 0, 0},
+        {OPT_STRING, 0, "teacher", &o.teacher, "MODEL",
+         "learn also what this classifier says about the pictures (distillation); its classes need "
+         "not be those of DATA",
+         0, 0},
+        {OPT_REAL, 0, "teacher-weight", &o.teacher_weight, "X",
+         "of that part of the loss (default 1)", 1e-6, 1e6},
         TUNE_OPTIONS(f, &words, "40", "128", "0.1", "sgd", "0.0005", "1", "0", "train", "shift"),
         MEMORY_OPTION(&o.pictures),
         {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",

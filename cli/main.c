@@ -34,7 +34,7 @@ const struct command commands[] = {
      "model "
      "for 'graft train --from'. Interrupt at any time: --resume goes on from the last epoch.",
      "$ graft pretrain cifar10/ --arch resnet20 -o cifar10.onnx\n"},
-    {"train", "DATA --from MODEL -o OUT.onnx", "turn labelled pictures into a classifier",
+    {"train", "DATA [--from MODEL] -o OUT.onnx", "turn labelled pictures into a classifier",
      cmd_train,
      "DATA is a folder with a folder of pictures per class (with or without train/, val/ and test/ "
      "around them), or a CSV, TSV or JSONL list. The frozen network runs once per picture and its "

@@ -34,6 +34,8 @@ install(FILES ${completion}/fish RENAME graft.fish
         DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 install(FILES ${completion}/zsh RENAME _graft DESTINATION ${GRAFT_ZSH_DIR})
 install(FILES README.md cmake/copyright TYPE DOC)
+install(DIRECTORY examples TYPE DOC)
+install(FILES models/graft-base.onnx python/graft.py DESTINATION ${CMAKE_INSTALL_DATADIR}/graft)
 
 # cpack -G DEB; the dependencies are those of the programs' libraries (dpkg-shlibdeps).
 set(CPACK_PACKAGE_CONTACT "graft maintainers <maintainers@graft.invalid>")

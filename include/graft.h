@@ -132,7 +132,11 @@ GRAFT_API enum graft_status graft_model_load(const char *path,
                                              const struct graft_load_options *options,
                                              struct graft_model **model, struct graft_error *err);
 GRAFT_API void graft_model_free(struct graft_model *model);
-/* Writes .onnx or, by that ending, .safetensors (weights and nothing else). */
+/* From now on graft_model_save writes weights of two and more dimensions in half precision
+   (float16, in ONNX with a Cast behind each): half the bytes, rounded to 11 bits. */
+GRAFT_API void graft_model_set_half(struct graft_model *model, bool half);
+/* Writes .onnx or, by that ending, .safetensors (weights and nothing else). COMPUTE where half
+   precision was asked for and a weight is beyond its range. */
 GRAFT_API enum graft_status graft_model_save(const struct graft_model *model, const char *path,
                                              struct graft_error *err);
 
@@ -142,6 +146,12 @@ GRAFT_API enum graft_status graft_model_new(const char *arch, uint64_t seed,
                                             struct graft_model **model, struct graft_error *err);
 /* The names, NULL after the last. */
 GRAFT_API const char *graft_arch(size_t i);
+
+/* Finds graft-base.onnx, the small source model that comes with graft: the file that $GRAFT_BASE
+   names, else the one in share/graft/ or models/ in a folder above the program or library, else in
+   /usr/local/share/graft/ or /usr/share/graft/. `path` gets at most `size` bytes. IO when there is
+   none. */
+GRAFT_API enum graft_status graft_base_model(char *path, size_t size, struct graft_error *err);
 
 /* A run of nodes at one resolution; `cut` is the value to name in graft_train_options.cut. */
 struct graft_stage {
@@ -259,7 +269,29 @@ GRAFT_API void graft_result_free(struct graft_result *r);
 /* ---- jobs ---------------------------------------------------------------------------------- */
 
 /* Where pictures come from: a folder per class, with or without train/, val/ and test/ around
-   them; a CSV, TSV or JSONL list; for prediction a file or a flat folder too. */
+   them; a CSV, TSV or JSONL list; for prediction a file or a flat folder too. Or from the program
+   itself: */
+struct graft_example {
+    const char *name;  /* stands where a path would, each its own; NULL: its number */
+    const char *label; /* NULL: none */
+    const char *split; /* "train", "val", "test"; NULL: as the fractions below say */
+    const char *group; /* examples of one group never go to different splits; NULL: alone */
+    int width, height; /* of 8-bit RGB pixels, top row first, no gaps; or both 0, and */
+    size_t size;       /* the bytes of a picture file (JPEG, PNG, WebP, BMP, GIF) */
+};
+struct graft_source {
+    void *user;
+    int64_t n;
+    /* Fills in *e, which is zeroed. Called once for each in order, before anything is read; its
+       strings need to live until the next call only. */
+    void (*describe)(void *user, int64_t i, struct graft_example *e);
+    /* Fills `bytes` with width * height * 3 or `size` bytes; false: this picture cannot be had, and
+       is listed as unreadable. Worker threads call it, several at once, and more than once for the
+       same i: it must give the same bytes each time (the feature cache goes by them). */
+    bool (*read)(void *user, int64_t i, uint8_t *bytes);
+    void *reserved[4];
+};
+
 struct graft_data_options {
     bool stop_on_bad; /* an unreadable picture stops the job instead of being listed */
     double val, test; /* fractions cut from data without split folders: 0.1 and 0.1 */
@@ -272,7 +304,10 @@ struct graft_data_options {
     size_t memory; /* bytes that graft_train may take in all, 0: as many as are of use. Where it is
                       too little, fine-tuning computes part of the forward pass twice, then takes
                       smaller batches and more of them a step; else GRAFT_E_LIMIT */
-    void *reserved[8];
+    /* Pictures from the program in place of files, or NULL. `data` is then only the name that
+       reports give them. The network's own preprocessing follows, as for files. */
+    const struct graft_source *source;
+    void *reserved[7];
 };
 
 /* The second phase: back-propagation through the layers that move. */
@@ -301,7 +336,11 @@ struct graft_finetune_options {
     bool gradual;           /* one more stage moves in each epoch (Howard, Ruder 2018): false */
     int soup;               /* greedy average of so many best epochs (Wortsman 2022): 1, none */
     const char *bn;         /* "frozen", "adapt" or "train" */
-    const char *augment;    /* "none", "shift", "light" or "trivial"; with unfreeze "all" only */
+    const char *augment;    /* "none", "shift", "light" or "trivial" */
+    int views;              /* of each picture, the first as it is, that go once through what is
+                               frozen and are then shown in turn: 1. With unfreeze "all" every epoch
+                               has a view of its own */
+    double dropout;         /* before the last layer, in training: 0 */
     int lora;               /* rank of adapters (LoRA) that learn instead of the linear and 1x1
                                weights that `unfreeze` chooses, merged in the end: 0, none */
     double lora_alpha;      /* an adapter counts alpha / rank: 0, as much as the rank */
@@ -311,9 +350,12 @@ struct graft_finetune_options {
 
 struct graft_train_options {
     const char *data, *out; /* required; `out` ends in .onnx */
-    const char *from;       /* the source model */
-    const char *arch; /* instead of `from`: an architecture (graft_arch) or the file of one, with
-                         random weights; see graft_pretrain_options_init */
+    const char *from;       /* the source model; NULL without `arch`: the one of graft_base_model */
+    const char *arch;    /* instead of `from`: an architecture (graft_arch) or the file of one, with
+                            random weights; see graft_pretrain_options_init */
+    const char *teacher; /* with `arch`: a classifier whose probabilities for the training pictures
+                            are learned too (distillation); its classes need not be the data's */
+    double teacher_weight; /* of that part of the loss: 1 */
     struct graft_load_options load;
     struct graft_data_options pictures;
     const char *cut;           /* values, comma-separated; NULL: the old head's input */
@@ -361,7 +403,7 @@ GRAFT_API enum graft_status graft_eval(const struct graft_eval_options *o,
 struct graft_predict_options {
     const char *model;
     int n_paths;
-    const char *const *paths; /* pictures, folders, lists */
+    const char *const *paths; /* pictures, folders, lists; none with pictures.source */
     struct graft_load_options load;
     struct graft_data_options pictures;
     void *reserved[8];

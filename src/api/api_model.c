@@ -1,5 +1,6 @@
 /* How do callers load, look at and save models? */
 #include "base/mem.h"
+#include "core/edit.h"
 #include "formats/meta.h"
 #include "formats/onnx.h"
 #include "formats/safetensors.h"
@@ -73,7 +74,7 @@ void graft_model_free(struct graft_model *model)
 }
 
 /* Every constant of the graph under its name. */
-static enum graft_status save_safetensors(const struct gr_model *m, const char *path,
+static enum graft_status save_safetensors(const struct gr_model *m, bool half, const char *path,
                                           struct graft_error *err)
 {
     const struct gr_graph *g = m->graph;
@@ -85,11 +86,18 @@ static enum graft_status save_safetensors(const struct gr_model *m, const char *
         s = gr_error_nomem(err);
     for (size_t i = 0; !s && i < g->n_values; i++)
         if (gr_value_is_const(&g->values[i])) {
+            const struct gr_tensor *t = &g->values[i].data;
             names[n] = g->values[i].name;
-            tensors[n++] = g->values[i].data; /* borrowed */
+            if (half && gr_tensor_can_halve(t))
+                s = gr_tensor_halve(t, names[n], &tensors[n], err);
+            else
+                tensors[n] = gr_tensor_ref(t);
+            n += !s;
         }
     if (!s)
         s = gr_safetensors_write(path, n, names, tensors, 0, NULL, NULL, err);
+    for (size_t i = 0; i < n; i++)
+        gr_tensor_clear(&tensors[i]);
     gr_free(names);
     gr_free(tensors);
     return s;
@@ -126,6 +134,26 @@ static enum graft_status save_onnx(const struct graft_model *model, const char *
     return s;
 }
 
+static enum graft_status save_half(const struct graft_model *model, const char *path,
+                                   struct graft_error *err)
+{
+    struct graft_model out = *model; /* borrows all but the graph */
+    size_t n;
+    enum graft_status s = gr_graph_copy(model->m.graph, &out.m.graph, err);
+    if (s)
+        return s;
+    s = gr_graph_store_half(out.m.graph, &n, err);
+    if (!s)
+        s = save_onnx(&out, path, err);
+    gr_graph_free(out.m.graph);
+    return s;
+}
+
+void graft_model_set_half(struct graft_model *model, bool half)
+{
+    model->half = half;
+}
+
 enum graft_status graft_model_save(const struct graft_model *model, const char *path,
                                    struct graft_error *err)
 {
@@ -134,9 +162,9 @@ enum graft_status graft_model_save(const struct graft_model *model, const char *
     if (s)
         return s;
     if (dot && !strcmp(dot, ".onnx"))
-        return save_onnx(model, path, err);
+        return model->half ? save_half(model, path, err) : save_onnx(model, path, err);
     if (dot && !strcmp(dot, ".safetensors"))
-        return save_safetensors(&model->m, path, err);
+        return save_safetensors(&model->m, model->half, path, err);
     return gr_error(err, GRAFT_E_ARG, "%s: the name must end in .onnx or .safetensors", path);
 }
 

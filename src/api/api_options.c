@@ -17,6 +17,7 @@ void graft_train_options_init(struct graft_train_options *o)
     memset(o, 0, sizeof *o);
     graft_load_options_init(&o->load);
     graft_data_options_init(&o->pictures);
+    o->teacher_weight = 1;
     o->head = "logistic";
     o->class_weights = "none";
     o->l2 = -1;
@@ -32,6 +33,7 @@ void graft_train_options_init(struct graft_train_options *o)
         .clip = 1,
         .accumulate = 1,
         .soup = 1,
+        .views = 1,
         .bn = "frozen",
         .augment = "none",
     };

@@ -58,6 +58,18 @@ enum graft_status gr_graph_append_const(struct gr_graph *g, const char *name, en
                                         const struct gr_shape *shape, const void *data, int *out,
                                         struct graft_error *err);
 
+/* Keeps float32 constants of two and more dimensions as float16 with a Cast behind each: half the
+   bytes in a file that is ordinary ONNX. COMPUTE for values beyond float16's range; the graph is
+   then half done. *n: how many. */
+enum graft_status gr_graph_store_half(struct gr_graph *g, size_t *n, struct graft_error *err);
+/* What it does to one: only for tensors that can be. */
+bool gr_tensor_can_halve(const struct gr_tensor *t);
+enum graft_status gr_tensor_halve(const struct gr_tensor *t, const char *name,
+                                  struct gr_tensor *half, struct graft_error *err);
+/* The other way: a Cast of a float16 constant to float becomes the constant itself, so that it is a
+   weight like any other. */
+enum graft_status gr_graph_fold_half(struct gr_graph *g, size_t *n, struct graft_error *err);
+
 /* Proves that the first dimension of every input may be any number: types for batch 1 and 3 differ
    only there. Constants of Reshape nodes that fix the batch to the exported one are freed (their
    first entry becomes 0, "as in the input") where that is the only thing in the way. */

@@ -392,8 +392,8 @@ static int compare_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static enum graft_status make_classes(struct gr_dataset *ds, const struct gr_labels *labels,
-                                      struct graft_error *err)
+enum graft_status gr_dataset_classes(struct gr_dataset *ds, const struct gr_labels *labels,
+                                     struct graft_error *err)
 {
     size_t n = 0, unlabelled = 0;
     ds->classes = gr_alloc_array(ds->n, sizeof *ds->classes);
@@ -418,6 +418,8 @@ static enum graft_status make_classes(struct gr_dataset *ds, const struct gr_lab
                                  compare_text);
         ds->examples[i].label = (int)(c - ds->classes);
     }
+    for (size_t i = 0; i < ds->n; i++)
+        ds->splits_given |= ds->examples[i].split > GR_SPLIT_TRAIN;
     if (ds->n_classes && unlabelled)
         return gr_dataset_note(ds, err, "%zu pictures have no label", unlabelled);
     return GRAFT_OK;
@@ -448,9 +450,7 @@ enum graft_status gr_dataset_open(const char *path, struct gr_dataset *ds, struc
             s = gr_error(err, GRAFT_E_FORMAT, "%s: no picture in it", path);
     }
     if (!s)
-        s = make_classes(&d, &labels, err);
-    for (size_t i = 0; i < d.n; i++)
-        d.splits_given |= d.examples[i].split > GR_SPLIT_TRAIN;
+        s = gr_dataset_classes(&d, &labels, err);
     gr_free(labels.text);
     gr_free(w.seen);
     if (s)

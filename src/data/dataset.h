@@ -26,6 +26,8 @@
 enum gr_split { GR_SPLIT_NONE, GR_SPLIT_TRAIN, GR_SPLIT_VAL, GR_SPLIT_TEST };
 #define GR_N_SPLITS 4
 
+struct gr_source;
+
 struct gr_example {
     const char *path;
     int label; /* index into classes, or -1 */
@@ -51,7 +53,9 @@ struct gr_dataset {
     size_t n_bad;
     const char **notes; /* what was noticed while reading, one line each */
     size_t n_notes;
-    size_t n_hidden;       /* hidden files and those that systems leave behind, skipped */
+    size_t n_hidden; /* hidden files and those that systems leave behind, skipped */
+    const struct gr_source
+        *source;           /* the program gives the pictures (data/source.h); NULL: files */
     struct gr_arena arena; /* owns all text */
     size_t cap_examples, cap_bad, cap_notes;
 };
@@ -94,6 +98,9 @@ enum graft_status gr_dataset_bad(struct gr_dataset *ds, const char *path, const 
                                  struct graft_error *err);
 enum graft_status gr_dataset_note(struct gr_dataset *ds, struct graft_error *err, const char *fmt,
                                   ...) GR_PRINTF(3, 4);
+/* When all are added: ds->classes, the class of each, ds->splits_given. */
+enum graft_status gr_dataset_classes(struct gr_dataset *ds, const struct gr_labels *labels,
+                                     struct graft_error *err);
 enum gr_split gr_split_of_name(const char *name); /* any case; NONE when it is none */
 
 /* ---- the check before training ---- */

@@ -107,7 +107,8 @@ static enum graft_status check_files(const struct gr_dataset *ds, const struct g
     for (size_t i = 0; i < ds->n && !s; i++) {
         const struct gr_example *e = &ds->examples[i];
         enum gr_format promised = gr_format_of_name(e->path);
-        if (promised != e->format && promised != GR_FORMAT_UNKNOWN && n_extension++ < MAX_LINES)
+        if (!ds->source && promised != e->format && promised != GR_FORMAT_UNKNOWN &&
+            n_extension++ < MAX_LINES)
             s = add(f, GR_NOTE, err, "%s: is a %s", e->path, gr_format_name(e->format));
         c[n].index = i;
         if (facts && facts[i].known) {
@@ -115,6 +116,12 @@ static enum graft_status check_files(const struct gr_dataset *ds, const struct g
             if (!s && facts[i].status && n_bad++ < MAX_LINES)
                 s = add(f, GR_WARNING, err, "%s: %s", e->path,
                         facts[i].message ? facts[i].message : graft_status_name(facts[i].status));
+            continue;
+        }
+        if (ds->source) {
+            if (!s && n_bad++ < MAX_LINES)
+                s = add(f, GR_WARNING, err, "%s: %s", e->path,
+                        facts && facts[i].message ? facts[i].message : "not read");
             continue;
         }
         struct gr_map map;

@@ -1,7 +1,7 @@
 /* How are pictures read and preprocessed ahead of the computation? */
 #include "data/loader.h"
-#include "base/file.h"
 #include "base/mem.h"
+#include "data/source.h"
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -84,7 +84,8 @@ static void load_item(struct gr_loader *l, size_t index, struct gr_item *item, f
     item->index = index;
     item->row = -1;
     item->wanted = true;
-    item->status = gr_file_read(path, l->o.max_file, &w->bytes, &w->cap, &item->size, &err);
+    item->status =
+        gr_source_read(l->o.source, path, l->o.max_file, &w->bytes, &w->cap, &item->size, &err);
     if (!item->status) {
         item->have_content = true;
         item->content = gr_hash_bytes(w->bytes, item->size);

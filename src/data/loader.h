@@ -11,7 +11,8 @@
 #define GR_LOADER_MAX_FILE ((size_t)1 << 30)
 
 struct gr_loader_options {
-    const char *const *paths; /* borrowed until close */
+    const char *const *paths;       /* borrowed until close */
+    const struct gr_source *source; /* gives the bytes under `paths`; NULL: they are files */
     size_t n;
     const struct graft_preprocess *preprocess; /* copied */
     const struct gr_augment *augment;          /* copied; NULL: pictures as they are */

@@ -113,11 +113,12 @@ static enum graft_status fold_into(struct program *p, struct program_step *m,
     if (s)
         goto out;
     float *wv = gr_tensor_mut(&w), *bv = gr_tensor_mut(&b);
-    const float *from = wt->data;
+    const uint8_t *from = wt->data; /* in a mapped file: perhaps not aligned */
     for (int64_t r = 0, at = 0, n_w = gr_tensor_count(&w); at < n_w; r++) {
         const double scale = a->scale[r % a->n];
+        memcpy(wv + at, from + (size_t)at * sizeof *wv, (size_t)inner * sizeof *wv);
         for (int64_t end = at + inner; at < end; at++)
-            wv[at] = (float)(from[at] * scale);
+            wv[at] = (float)(wv[at] * scale);
     }
     for (int64_t i = 0; i < a->n; i++)
         bv[i] = (float)(old[i] * a->scale[i] + a->shift[i]);

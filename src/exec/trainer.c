@@ -274,12 +274,14 @@ enum graft_status gr_trainer_store(const struct gr_trainer *t, struct gr_graph *
                                    struct graft_error *err)
 {
     enum graft_status s = GRAFT_OK;
-    if (graph->n_values != t->graph->n_values)
-        return gr_error(err, GRAFT_E_ARG, "the graph has %zu values, expected %zu", graph->n_values,
-                        t->graph->n_values);
-    for (size_t i = 0; !s && i < t->n_params; i++)
-        s = store(graph, t->params[i].value, &t->params[i].shape, t->master + t->params[i].offset,
-                  err);
+    for (size_t i = 0; !s && i < t->n_params; i++) {
+        const int v = t->params[i].value;
+        if ((size_t)v >= graph->n_values || strcmp(graph->values[v].name, t->params[i].name) != 0)
+            s = gr_error(err, GRAFT_E_ARG, "'%s' is not value %d of the graph", t->params[i].name,
+                         v);
+        else
+            s = store(graph, v, &t->params[i].shape, t->master + t->params[i].offset, err);
+    }
     for (size_t i = 0; !s && i < t->n_stats; i++) {
         const struct train_stats *b = &t->stats[i];
         struct gr_shape shape = graph->values[b->mean].type.shape;

@@ -73,7 +73,8 @@ enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *in
    of the sum over elements of dlogits * logits. */
 enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits, float *grads,
                                       struct graft_error *err);
-/* The same graph with the present parameters and statistics as constants. */
+/* Puts the present parameters and statistics into a graph whose values have the same numbers and
+   names; it may have others besides. */
 enum graft_status gr_trainer_store(const struct gr_trainer *t, struct gr_graph *graph,
                                    struct graft_error *err);
 

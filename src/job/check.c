@@ -25,6 +25,7 @@ static enum graft_status read_all(struct gr_pictures *p, const struct graft_data
     pre.width = pre.height = pre.resize_to = 32; /* the pixels are not looked at */
     const struct gr_loader_options lo = {
         .paths = paths,
+        .source = p->ds.source,
         .n = n,
         .preprocess = &pre,
         .batch = 32,
@@ -61,6 +62,8 @@ enum graft_status graft_check(const char *data, const struct graft_data_options 
 {
     struct gr_pictures p = {0};
     struct gr_findings findings = {0};
+    if (!data)
+        return gr_error(err, GRAFT_E_ARG, "data must be given");
     enum graft_status s = gr_data_options_check(o, err);
     if (!s)
         s = gr_pictures_open(data, o, ev, &p, err);

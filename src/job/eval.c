@@ -154,7 +154,7 @@ static enum graft_status run(const struct graft_eval_options *o, const struct gr
     if (!s)
         gr_job_tell_notes(&e->model, ev);
     if (!s)
-        s = gr_pictures_open_any(o->data, ev, &e->all, err);
+        s = gr_pictures_open_any(o->data, &o->pictures, ev, &e->all, err);
     if (!s)
         s = gr_pictures_stop(&e->all, &o->pictures, err);
     if (!s)

@@ -126,7 +126,7 @@ enum graft_status graft_features(const struct graft_features_options *o,
     if (!s)
         gr_job_tell_notes(&m, ev);
     if (!s)
-        s = gr_pictures_open_any(o->data, ev, &p, err);
+        s = gr_pictures_open_any(o->data, &o->pictures, ev, &p, err);
     if (!s)
         s = gr_pictures_stop(&p, &o->pictures, err);
     if (!s)

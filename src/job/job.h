@@ -44,6 +44,7 @@ struct graft_model {
     struct gr_arena arena; /* what info points to */
     struct graft_model_info info;
     bool inspected;
+    bool half;       /* graft_model_save writes float16 */
     bool overridden; /* labels or preprocessing were given at loading */
 };
 enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *err);

@@ -88,7 +88,10 @@ static enum graft_status read_any(const char *file, struct gr_model *m, struct g
     if (s)
         return s;
     if (format == GR_FILE_ONNX) {
+        size_t n_half;
         s = gr_onnx_read(file, NULL, m, err);
+        if (!s)
+            s = gr_graph_fold_half(m->graph, &n_half, err);
         if (!s && (s = gr_meta_read(m, err)))
             gr_error_in(err, s, "%s", file);
         return s;

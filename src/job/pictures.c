@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "data/cache.h"
 #include "data/loader.h"
+#include "data/source.h"
 #include <string.h>
 
 enum graft_status gr_data_options_check(const struct graft_data_options *o, struct graft_error *err)
@@ -19,11 +20,21 @@ enum graft_status gr_data_options_check(const struct graft_data_options *o, stru
     return GRAFT_OK;
 }
 
-enum graft_status gr_pictures_open_any(const char *path, const struct graft_events *ev,
-                                       struct gr_pictures *p, struct graft_error *err)
+static enum graft_status open_list(const char *path, const struct graft_data_options *o,
+                                   struct gr_dataset *ds, struct graft_error *err)
+{
+    if (!o->source)
+        return gr_dataset_open(path, ds, err);
+    enum graft_status s = gr_source_open(o->source, ds, err);
+    return s ? gr_error_in(err, s, "%s", path) : GRAFT_OK;
+}
+
+enum graft_status gr_pictures_open_any(const char *path, const struct graft_data_options *o,
+                                       const struct graft_events *ev, struct gr_pictures *p,
+                                       struct graft_error *err)
 {
     p->path = path;
-    enum graft_status s = gr_dataset_open(path, &p->ds, err);
+    enum graft_status s = open_list(path, o, &p->ds, err);
     for (size_t i = 0; !s && i < p->ds.n_notes; i++)
         gr_note(ev, path, "%s", p->ds.notes[i]);
     for (size_t i = 0; !s && i < p->ds.n_bad; i++)
@@ -37,7 +48,7 @@ enum graft_status gr_pictures_open(const char *path, const struct graft_data_opt
 {
     size_t n[GR_N_SPLITS] = {0};
     p->path = path;
-    enum graft_status s = gr_dataset_open(path, &p->ds, err);
+    enum graft_status s = open_list(path, o, &p->ds, err);
     const struct gr_dataset *ds = &p->ds;
     if (!s && !ds->n_classes)
         s = gr_error(
@@ -77,6 +88,7 @@ enum graft_status gr_pictures_subset(const struct gr_pictures *p, unsigned split
     for (size_t c = 0; c < p->ds.n_classes; c++)
         ds->classes[c] = p->ds.classes[c];
     ds->n_classes = p->ds.n_classes;
+    ds->source = p->ds.source;
     for (size_t i = 0; i < p->ds.n; i++) {
         const struct gr_example *e = &p->ds.examples[i];
         if ((!p->ok || p->ok[i]) && e->label >= 0 && (splits >> e->split & 1))
@@ -272,10 +284,22 @@ static enum graft_status loop(struct feature_run *r, const struct graft_data_opt
                               const char *topic, const char *const *paths, struct graft_error *err)
 {
     struct gr_loader *loader = NULL;
+    const struct gr_pictures_view *view = r->p->view;
+    struct gr_view *views = NULL;
+    if (view) {
+        views = gr_alloc_array(r->p->ds.n, sizeof *views);
+        if (!views)
+            return gr_error_nomem(err);
+        for (size_t i = 0; i < r->p->ds.n; i++)
+            views[i] = (struct gr_view){view->seed, view->number, (int64_t)i};
+    }
     const struct gr_loader_options lo = {
         .paths = paths,
+        .source = r->p->ds.source,
         .n = r->p->ds.n,
         .preprocess = &r->net->pre,
+        .augment = view ? view->augment : NULL,
+        .views = views,
         .batch = (size_t)r->net->batch,
         .workers = o->workers,
         .limits = {o->max_pixels, GR_IMAGE_MAX_SIDE},
@@ -303,6 +327,7 @@ static enum graft_status loop(struct feature_run *r, const struct graft_data_opt
     if (!s)
         s = flush(r, err);
     gr_loader_close(loader);
+    gr_free(views);
     return s;
 }
 
@@ -399,6 +424,7 @@ enum graft_status gr_pictures_read(struct gr_pictures *p, const struct graft_pre
     }
     const struct gr_loader_options lo = {
         .paths = paths,
+        .source = p->ds.source,
         .n = n,
         .preprocess = pre,
         .batch = 16,

@@ -6,8 +6,16 @@
 #include "data/preprocess.h"
 #include "job/job.h"
 
+/* An augmented view of every picture, a pure function of seed, number and place in the list. */
+struct gr_pictures_view {
+    const struct gr_augment *augment;
+    uint64_t seed;
+    int64_t number;
+};
+
 struct gr_pictures {
-    const char *path; /* borrowed from whoever opened it */
+    const char *path;                    /* borrowed from whoever opened it */
+    const struct gr_pictures_view *view; /* borrowed; NULL: as they are. Use no cache with it */
     struct gr_dataset ds;
     /* By example, as in ds: */
     bool *ok;             /* it could be read */
@@ -21,13 +29,15 @@ struct gr_pictures {
 /* What no job can work with: a batch below 1, an unknown precision, no pixels allowed. */
 enum graft_status gr_data_options_check(const struct graft_data_options *o,
                                         struct graft_error *err);
-/* Reads the list of labelled pictures at `path` into p->ds, splits it and notes what was found. */
+/* Reads the list of labelled pictures at `path`, or what o->source gives, into p->ds, splits it and
+ * notes what was found. */
 enum graft_status gr_pictures_open(const char *path, const struct graft_data_options *o,
                                    const struct graft_events *ev, struct gr_pictures *p,
                                    struct graft_error *err);
 /* The same for pictures that need no labels and no splits. */
-enum graft_status gr_pictures_open_any(const char *path, const struct graft_events *ev,
-                                       struct gr_pictures *p, struct graft_error *err);
+enum graft_status gr_pictures_open_any(const char *path, const struct graft_data_options *o,
+                                       const struct graft_events *ev, struct gr_pictures *p,
+                                       struct graft_error *err);
 /* With o->stop_on_bad: an error when a listed file is no picture. */
 enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct graft_data_options *o,
                                    struct graft_error *err);
@@ -57,7 +67,7 @@ enum graft_status gr_cache_of_options(const struct graft_data_options *o,
                                       struct graft_error *err);
 
 /* ---- precision.c ---- */
-/* One picture as the network takes it. A zeroed reader serves many. */
+/* Picture i of p->ds as the network takes it. A zeroed reader serves many. */
 struct gr_picture_reader {
     struct gr_preprocessor pp;
     uint8_t *bytes;
@@ -65,8 +75,8 @@ struct gr_picture_reader {
     float *one;
 };
 enum graft_status gr_network_picture(const struct gr_network *net, struct gr_picture_reader *r,
-                                     const char *path, int64_t max_pixels, float *x,
-                                     struct graft_error *err);
+                                     const struct gr_pictures *p, size_t i, int64_t max_pixels,
+                                     float *x, struct graft_error *err);
 void gr_picture_reader_clear(struct gr_picture_reader *r);
 /* Mean over n rows of |a - b| / |b|. */
 float gr_mean_difference(const float *a, const float *b, size_t n, size_t width);

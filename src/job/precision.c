@@ -1,8 +1,8 @@
 /* Is bf16 good enough for this network on these pictures? */
 #include "base/events.h"
-#include "base/file.h"
 #include "base/mem.h"
 #include "data/cache.h"
+#include "data/source.h"
 #include "job/pictures.h"
 #include <math.h>
 #include <string.h>
@@ -11,8 +11,8 @@
 #define BF16_LIMIT 0.01
 
 enum graft_status gr_network_picture(const struct gr_network *net, struct gr_picture_reader *r,
-                                     const char *path, int64_t max_pixels, float *x,
-                                     struct graft_error *err)
+                                     const struct gr_pictures *p, size_t i, int64_t max_pixels,
+                                     float *x, struct graft_error *err)
 {
     const int64_t planes = gr_preprocess_channels(&net->pre);
     const int64_t pixels = (int64_t)net->pre.width * net->pre.height;
@@ -20,7 +20,8 @@ enum graft_status gr_network_picture(const struct gr_network *net, struct gr_pic
     r->pp.limits = (struct gr_image_limits){max_pixels, GR_IMAGE_MAX_SIDE};
     if (!r->one && !(r->one = gr_alloc_array((size_t)(planes * pixels), sizeof *r->one)))
         return gr_error_nomem(err);
-    enum graft_status s = gr_file_read(path, GR_MAX_PICTURE_FILE, &r->bytes, &r->cap, &size, err);
+    enum graft_status s = gr_source_read(p->ds.source, p->ds.examples[i].path, GR_MAX_PICTURE_FILE,
+                                         &r->bytes, &r->cap, &size, err);
     if (!s)
         s = gr_preprocess_picture(&r->pp, r->bytes, size, &net->pre, r->one, NULL, err);
     if (!s && net->channels_last)
@@ -49,14 +50,14 @@ static enum graft_status load_first(const struct gr_network *net, const struct g
     *n = 0;
     for (size_t i = 0; !s && i < p->ds.n && i < 4 * batch && *n < batch; i++) {
         struct graft_error bad;
-        s = gr_network_picture(net, &r, p->ds.examples[i].path, max_pixels, x + *n * size, &bad);
+        s = gr_network_picture(net, &r, p, i, max_pixels, x + *n * size, &bad);
         if (s == GRAFT_E_NOMEM)
-            return gr_picture_reader_clear(&r), gr_error_nomem(err);
+            break;
         *n += !s; /* the others are listed when their turn comes */
         s = GRAFT_OK;
     }
     gr_picture_reader_clear(&r);
-    return s;
+    return s ? gr_error_nomem(err) : GRAFT_OK;
 }
 
 static enum graft_status run_plan(const struct gr_plan *plan, const float *x, float *y,
@@ -127,7 +128,8 @@ static enum graft_status make_cache_key(const struct gr_network *net, const stru
     gr_hasher_add_str(h, "difference of bf16 and fp32");
     for (size_t i = 0; i < p->ds.n && i < (size_t)net->batch; i++) {
         struct graft_error bad;
-        if (!gr_file_read(p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap, &size, &bad))
+        if (!gr_source_read(p->ds.source, p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap,
+                            &size, &bad))
             gr_hasher_add(h, bytes, size);
     }
     key->content = gr_hasher_get(h);

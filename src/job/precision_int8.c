@@ -149,7 +149,7 @@ enum graft_status gr_network_calibrate(struct gr_network *net, const struct gr_m
         s = watch_init(&w, m, net, err);
     for (size_t i = 0; !s && i < n && read < N_CALIBRATION; i++) {
         struct graft_error bad; /* listed when its turn comes */
-        s = gr_network_picture(net, &reader, p->ds.examples[idx[i]].path, o->max_pixels, w.x, &bad);
+        s = gr_network_picture(net, &reader, p, (size_t)idx[i], o->max_pixels, w.x, &bad);
         if (s == GRAFT_E_NOMEM)
             gr_error_nomem(err);
         else if (s)

@@ -61,15 +61,18 @@ static bool is_many(const char *path)
     return gr_is_dir(path) || gr_is_list(path);
 }
 
-/* A folder or a list on its own; single pictures that follow each other together, so that batches
-   are full. *i moves on. */
+/* The program's source, a folder or a list on its own; single pictures that follow each other
+   together, so that batches are full. *i moves on. */
 static enum graft_status predict_next(struct prediction *t, int *i, struct graft_error *err)
 {
     struct gr_pictures p = {0};
     struct gr_labels labels = {0};
     enum graft_status s = GRAFT_OK;
-    if (is_many(t->o->paths[*i])) {
-        s = gr_pictures_open_any(t->o->paths[(*i)++], &t->quiet, &p, err);
+    if (t->o->pictures.source) {
+        s = gr_pictures_open_any("source", &t->o->pictures, &t->quiet, &p, err);
+        ++*i;
+    } else if (is_many(t->o->paths[*i])) {
+        s = gr_pictures_open_any(t->o->paths[(*i)++], &t->o->pictures, &t->quiet, &p, err);
     } else {
         while (!s && *i < t->o->n_paths && !is_many(t->o->paths[*i]))
             s = gr_dataset_add(&p.ds, &labels, t->o->paths[(*i)++], NULL, GR_SPLIT_NONE, NULL, 1,
@@ -86,7 +89,8 @@ static enum graft_status run(struct prediction *t, struct graft_error *err)
 {
     const struct graft_predict_options *o = t->o;
     enum graft_precision precision = o->pictures.precision;
-    int64_t batch = o->n_paths < o->pictures.batch ? o->n_paths : o->pictures.batch;
+    const int64_t n = o->pictures.source ? o->pictures.source->n : o->n_paths;
+    int64_t batch = n >= 1 && n < o->pictures.batch ? n : o->pictures.batch;
     for (int i = 0; i < o->n_paths; i++)
         if (is_many(o->paths[i]))
             batch = o->pictures.batch;
@@ -105,7 +109,7 @@ static enum graft_status run(struct prediction *t, struct graft_error *err)
         s = gr_job_labels(&t->model, t->net.width, &t->labels, &t->n_labels, err);
     if (!s && (o->load.channels || o->load.preprocess))
         gr_job_tell_notes(&t->model, t->ev);
-    for (int i = 0; !s && i < o->n_paths;)
+    for (int i = 0, n_parts = o->pictures.source ? 1 : o->n_paths; !s && i < n_parts;)
         s = predict_next(t, &i, err);
     return s;
 }
@@ -118,8 +122,9 @@ enum graft_status graft_predict(const struct graft_predict_options *o, graft_pre
     if (ev)
         t.quiet = *ev;
     t.quiet.note = NULL;
-    if (!o->model || o->n_paths < 1)
-        return gr_error(err, GRAFT_E_ARG, "a model and at least one picture must be given");
+    if (!o->model || (o->n_paths < 1) == !o->pictures.source)
+        return gr_error(err, GRAFT_E_ARG,
+                        "a model and either at least one path or a source must be given");
     enum graft_status s = gr_data_options_check(&o->pictures, err);
     if (!s)
         s = run(&t, err);

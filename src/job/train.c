@@ -29,6 +29,8 @@ struct subset {
 
 struct training {
     const struct graft_train_options *o;
+    const char *from; /* the source model's file; NULL with o->arch */
+    char base[4096];
     const struct graft_events *ev;
     struct gr_model model;
     struct gr_network net;
@@ -43,6 +45,7 @@ struct training {
     float *probs; /* (test.n, n_classes), of the chosen method */
     bool has[N_METHODS];
     size_t chosen;
+    struct gr_teacher teacher;
     struct gr_tuned tuned;    /* the whole network, when more of it than the head was trained */
     struct gr_network scores; /* the same, ready to run */
     struct gr_metrics metrics[N_METHODS];
@@ -66,6 +69,7 @@ static void training_clear(struct training *t)
 {
     gr_findings_clear(&t->findings);
     gr_tuned_clear(&t->tuned);
+    gr_teacher_clear(&t->teacher);
     gr_network_clear(&t->scores);
     gr_pictures_clear(&t->pics);
     gr_network_clear(&t->net);
@@ -127,7 +131,7 @@ static enum graft_status check_source(const struct training *t, struct graft_err
                     "%s: this model was not better than the naive baselines of the data that it "
                     "was trained on, so it has nothing to transfer (--allow-weak-source takes it "
                     "all the same)",
-                    t->o->from);
+                    t->from);
 }
 
 /* Ranges are of the values of a network whose weights stay; those of another training are not
@@ -147,10 +151,10 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
     char text[256];
     enum graft_status s =
         o->arch ? gr_job_new_model(o->arch, &o->load, o->pictures.seed, t->ev, &t->model, err)
-                : gr_job_open_model(o->from, &o->load, &t->model, err);
-    if (!s && o->from)
+                : gr_job_open_model(t->from, &o->load, &t->model, err);
+    if (!s && t->from)
         s = gr_sha256_file(t->model.path, t->sha256, err);
-    if (!s && o->from)
+    if (!s && t->from)
         s = check_source(t, err);
     if (!s)
         s = forget_ranges(t, err);
@@ -160,7 +164,10 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
     if (s)
         return s;
     const struct gr_model *m = &t->model;
-    const char *name = gr_path_base(o->from ? o->from : o->arch);
+    if (t->from == t->base)
+        gr_note(t->ev, "source", "%s, which comes with graft (--from MODEL takes another)",
+                gr_path_base(t->from));
+    const char *name = gr_path_base(t->from ? t->from : o->arch);
     gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)", m->arch ? m->arch : "network",
             m->format, m->pretrain ? ", trained on " : "", m->pretrain ? m->pretrain : "",
             t->net.cut, (long long)t->net.width);
@@ -231,8 +238,12 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
 {
     const struct graft_train_options *o = t->o;
     const char *dot = o->out ? strrchr(o->out, '.') : NULL;
-    if (!o->data || !o->out || (!o->from == !o->arch))
-        return gr_error(err, GRAFT_E_ARG, "data, out and either from or arch must be given");
+    if (!o->data || !o->out || (o->from && o->arch))
+        return gr_error(err, GRAFT_E_ARG, "data and out must be given, and not both from and arch");
+    if (o->teacher && (!o->arch || !(o->teacher_weight > 0)))
+        return gr_error(err, GRAFT_E_ARG,
+                        "a teacher (of weight %g) is for a network with random weights",
+                        o->teacher_weight);
     if (o->arch && (o->scratch || o->finetune.lora || !o->finetune.unfreeze ||
                     strcmp(o->finetune.unfreeze, "all")))
         return gr_error(err, GRAFT_E_ARG,
@@ -422,6 +433,8 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
         .net = &t->net,
         .pics = &t->pics,
         .head = t->o->arch ? NULL : &head,
+        .teacher = t->o->teacher ? &t->teacher : NULL,
+        .teacher_weight = t->o->teacher_weight,
         .precision = training_precision(t),
         .dir = t->run_dir,
     };
@@ -533,8 +546,8 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
         .metrics_json = metrics,
         .verdict = verdicts[t->verdict],
         .arch = src->arch,
-        .source_name = t->o->from ? gr_path_base(t->o->from) : NULL,
-        .source_sha256 = t->o->from ? t->sha256 : NULL,
+        .source_name = t->from ? gr_path_base(t->from) : NULL,
+        .source_sha256 = t->from ? t->sha256 : NULL,
         .source_licence = src->licence,
         .has_seed = true,
         .seed = t->o->pictures.seed,
@@ -594,8 +607,8 @@ static void fill_report(const struct training *t, struct gr_report_method *metho
         .n_test = t->test.n,
         .n_unreadable = (size_t)t->pics.n_bad + t->pics.ds.n_bad,
         .evaluated_on = "test",
-        .source_name = t->o->from ? gr_path_base(t->o->from) : NULL,
-        .source_sha256 = t->o->from ? t->sha256 : NULL,
+        .source_name = t->from ? gr_path_base(t->from) : NULL,
+        .source_sha256 = t->from ? t->sha256 : NULL,
         .source_licence = t->model.licence,
         .source_arch = t->model.arch,
         .cut = t->net.cut,
@@ -623,8 +636,8 @@ static enum graft_status write_run(struct training *t, struct gr_report *r, stru
     if (!s)
         s = gr_findings_write(&t->findings, t->run_dir, err);
     if (!s)
-        s = gr_lineage_write(t->run_dir, o->command, &o->pictures, o->from,
-                             o->from ? t->sha256 : NULL, &t->net, &t->pics, err);
+        s = gr_lineage_write(t->run_dir, o->command, &o->pictures, t->from,
+                             t->from ? t->sha256 : NULL, &t->net, &t->pics, err);
     return s;
 }
 
@@ -652,6 +665,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         s = gather_sets(t, err);
     if (!s)
         s = measure_naive(t, err);
+    if (!s && o->teacher)
+        s = gr_teacher_ask(o->teacher, &t->pics, &o->pictures, t->ev, &t->teacher, err);
     if (!s && !o->arch)
         s = fit_head(t, err);
     if (!s && !o->arch)
@@ -689,6 +704,11 @@ enum graft_status graft_train(const struct graft_train_options *o, const struct 
     if (result)
         *result = NULL;
     enum graft_status s = check_options(&t, err);
+    t.from = o->from;
+    if (!s && !o->from && !o->arch) {
+        s = graft_base_model(t.base, sizeof t.base, err);
+        t.from = t.base;
+    }
     if (!s && !(t.run_dir = gr_sprintf("%s.run", o->out)))
         s = gr_error_nomem(err);
     if (!s)

@@ -1,11 +1,10 @@
-/* How does fine-tuning get its data, and what does it leave behind? */
+/* How is the part that moves trained, and what does it leave behind? */
 #include "job/tune.h"
 #include "base/events.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "data/augment.h"
-#include "data/loader.h"
 #include "eval/report.h"
 #include "job/memory.h"
 #include "train/attach.h"
@@ -13,54 +12,24 @@
 #include <stdio.h>
 #include <string.h>
 
-/* One of the two parts, with its border values in memory or its pictures on disk. */
-struct part {
-    struct gr_pictures pics; /* a subset; x holds border values unless from pictures */
-    int *labels;
-    const char **paths;
-    struct gr_batch_source source;
-    /* from pictures: */
-    const struct graft_preprocess *pre;
-    const struct graft_data_options *data;
-    const struct graft_events *ev;
-    struct gr_augment augment;
-    bool augmented;
-    int64_t last_planes; /* > 0: the network wants so many planes last, (H,W,C) */
-    struct gr_loader *loader;
-    int depth; /* pictures read ahead */
-    const char **epoch_paths;
-    struct gr_view *views;
-    size_t row_size;
-};
-
 struct tuning {
     const struct gr_tune_task *task;
     struct gr_graph *whole;
     struct gr_moving moving;
     struct gr_lora lora; /* n == 0: the weights themselves move */
     struct gr_network below;
-    struct part train, val;
+    struct gr_tune_part train, val;
     int64_t batch, accumulate; /* as the memory allows */
     struct gr_trainer *trainer;
     double *class_weights;
     struct gr_buf history;
 };
 
-static void part_clear(struct part *p)
-{
-    gr_loader_close(p->loader);
-    gr_pictures_clear(&p->pics);
-    gr_free(p->labels);
-    gr_free(p->paths);
-    gr_free(p->epoch_paths);
-    gr_free(p->views);
-}
-
 static void tuning_clear(struct tuning *t)
 {
     gr_trainer_free(t->trainer);
-    part_clear(&t->train);
-    part_clear(&t->val);
+    gr_tune_part_clear(&t->train);
+    gr_tune_part_clear(&t->val);
     gr_network_clear(&t->below);
     gr_moving_clear(&t->moving);
     gr_lora_clear(&t->lora);
@@ -120,11 +89,21 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
         return gr_error(err, GRAFT_E_ARG, "%d epochs of batches of %d at rate %g", o->epochs,
                         o->batch, o->lr);
     enum graft_status s = gr_augment_find(o->augment, &preset, err);
-    if (!s && preset != GR_AUGMENT_NONE && strcmp(o->unfreeze, "all") != 0)
+    const bool augmented = preset != GR_AUGMENT_NONE, whole = !strcmp(o->unfreeze, "all");
+    if (!s && (o->views < 1 || o->views > GR_MAX_VIEWS))
+        s = gr_error(err, GRAFT_E_ARG, "%d views, expected 1 to %d", o->views, GR_MAX_VIEWS);
+    if (!s && o->views > 1 && (whole || !augmented))
         s = gr_error(
             err, GRAFT_E_ARG,
-            "augmentation needs --unfreeze all: the frozen part of a network runs once for "
-            "each picture");
+            "%d views: they are augmented pictures that go once through what is frozen; %s",
+            o->views,
+            whole ? "with --unfreeze all every epoch has views of its own" : "--augment says how");
+    if (!s && augmented && !whole && o->views < 2)
+        s = gr_error(err, GRAFT_E_ARG,
+                     "augmentation needs --unfreeze all, or --views K: the frozen part of a "
+                     "network runs once for each view");
+    if (!s && !(o->dropout >= 0 && o->dropout < 1))
+        s = gr_error(err, GRAFT_E_ARG, "dropout is %g, expected 0 to below 1", o->dropout);
     return s;
 }
 
@@ -163,179 +142,69 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     return f;
 }
 
-/* ---- batches --------------------------------------------------------------------------------- */
+/* ---- the network ----------------------------------------------------------------------------- */
 
-static enum graft_status fill_cached(void *user, int64_t epoch, const int64_t *indices, size_t n,
-                                     float *const *inputs, struct graft_error *err)
+/* Outputs that learn from the teacher. */
+static size_t n_soft(const struct tuning *t)
 {
-    const struct part *p = user;
-    (void)epoch, (void)err;
-    for (size_t i = 0; i < n; i++)
-        memcpy(inputs[0] + i * p->row_size, p->pics.x + (size_t)indices[i] * p->row_size,
-               p->row_size * sizeof **inputs);
-    return GRAFT_OK;
+    return t->task->teacher ? t->task->teacher->n : 0;
 }
 
-static enum graft_status begin_pictures(void *user, int64_t epoch, const int64_t *indices, size_t n,
-                                        struct graft_error *err)
+/* The teacher's rows for what was not split off for validation. */
+static enum graft_status gather_soft(struct tuning *t, struct graft_error *err)
 {
-    struct part *p = user;
-    gr_loader_close(p->loader);
-    p->loader = NULL;
-    const char **paths = gr_realloc_array(p->epoch_paths, n, sizeof *paths);
-    p->epoch_paths = paths ? paths : p->epoch_paths;
-    struct gr_view *views = gr_realloc_array(p->views, n, sizeof *views);
-    p->views = views ? views : p->views;
-    if (!paths || !views)
+    const struct gr_teacher *from = t->task->teacher;
+    const struct gr_dataset *ds = &t->train.pics.ds;
+    if (!from)
+        return GRAFT_OK;
+    t->train.soft = gr_alloc_array(ds->n, from->n * sizeof(float));
+    if (!t->train.soft)
         return gr_error_nomem(err);
-    for (size_t i = 0; i < n; i++) {
-        paths[i] = p->paths[indices[i]];
-        views[i] = (struct gr_view){p->data->seed, epoch, indices[i]};
+    for (size_t i = 0, k = 0; i < ds->n; i++) { /* both lists are in the same order */
+        while (from->pics.ds.examples[k].path != ds->examples[i].path)
+            k++;
+        memcpy(t->train.soft + i * from->n, from->pics.x + k * from->n, from->n * sizeof(float));
     }
-    const struct gr_loader_options o = {
-        .paths = paths,
-        .n = n,
-        .preprocess = p->pre,
-        .augment = p->augmented ? &p->augment : NULL,
-        .views = p->augmented ? views : NULL,
-        .batch = 1,
-        .depth = p->depth,
-        .workers = p->data->workers,
-        .limits = {p->data->max_pixels, GR_IMAGE_MAX_SIDE},
-        .events = p->ev,
-    };
-    return gr_loader_open(&o, &p->loader, err);
-}
-
-static enum graft_status fill_pictures(void *user, int64_t epoch, const int64_t *indices, size_t n,
-                                       float *const *inputs, struct graft_error *err)
-{
-    struct part *p = user;
-    (void)epoch;
-    for (size_t i = 0; i < n; i++) {
-        const struct gr_batch *b;
-        enum graft_status s = gr_loader_next(p->loader, &b, err);
-        if (s)
-            return s;
-        if (!b || b->items[0].status)
-            return gr_error(err, GRAFT_E_IO, "%s: could be read before, now not: %s",
-                            p->paths[indices[i]], b ? b->items[0].message : "it is missing");
-        float *row = inputs[0] + i * p->row_size;
-        if (p->last_planes)
-            gr_planes_last(b->x, p->last_planes, (int64_t)p->row_size / p->last_planes, row);
-        else
-            memcpy(row, b->x, p->row_size * sizeof *row);
-    }
+    t->train.source.soft = t->train.soft;
     return GRAFT_OK;
 }
 
-/* ---- the two parts --------------------------------------------------------------------------- */
-
-/* Without a val part the fraction --val of each class, by the seed, becomes one. */
-static enum graft_status split_off_val(struct tuning *t, struct graft_error *err)
-{
-    struct gr_dataset *a = &t->train.pics.ds, *b = &t->val.pics.ds;
-    const double part = t->task->o->pictures.val;
-    int64_t *order = gr_alloc_array(a->n, sizeof *order);
-    bool *take = gr_alloc_zero(a->n, sizeof *take);
-    if (!order || !take) {
-        gr_free(order);
-        gr_free(take);
-        return gr_error_nomem(err);
-    }
-    for (size_t c = 0; c < a->n_classes; c++) {
-        size_t n = 0;
-        for (size_t i = 0; i < a->n; i++)
-            if ((size_t)a->examples[i].label == c)
-                order[n++] = (int64_t)i;
-        gr_rng_shuffle(t->task->o->pictures.seed, 0x76616c + c, order, n);
-        size_t wanted = n < 3 ? 0 : (size_t)ceil(part * (double)n);
-        for (size_t i = 0; i < wanted; i++)
-            take[order[i]] = true;
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < a->n; i++)
-        if (take[i])
-            b->examples[b->n++] = a->examples[i];
-        else
-            a->examples[kept++] = a->examples[i];
-    a->n = kept;
-    gr_free(order);
-    gr_free(take);
-    return GRAFT_OK;
-}
-
-static enum graft_status list_part(struct part *p, struct graft_error *err)
-{
-    const struct gr_dataset *ds = &p->pics.ds;
-    p->labels = gr_alloc_array(ds->n, sizeof *p->labels);
-    p->paths = gr_alloc_array(ds->n, sizeof *p->paths);
-    if (!p->labels || !p->paths)
-        return gr_error_nomem(err);
-    for (size_t i = 0; i < ds->n; i++) {
-        p->labels[i] = ds->examples[i].label;
-        p->paths[i] = ds->examples[i].path;
-    }
-    return GRAFT_OK;
-}
-
-/* Pictures in a queue: two batches' worth, in at most a 16th of the memory. */
-static int read_ahead(size_t row_size, size_t memory)
-{
-    const size_t least = 8, most = 64, fit = memory / 16 / (row_size * sizeof(float));
-    return (int)(!memory || fit > most ? most : fit < least ? least : fit);
-}
-
-static enum graft_status open_part(struct tuning *t, struct part *p, bool train,
+/* The first rows of a constant. */
+static enum graft_status keep_rows(struct gr_graph *g, int value, int64_t rows,
                                    struct graft_error *err)
 {
-    const struct graft_train_options *o = t->task->o;
-    enum gr_augment_preset preset = GR_AUGMENT_NONE;
-    p->row_size = (size_t)gr_shape_count(&t->moving.border_shape);
-    p->depth = read_ahead(p->row_size, o->pictures.memory);
-    p->source = (struct gr_batch_source){.n = p->pics.ds.n, .label = p->labels, .user = p};
-    if (!t->moving.from_pictures) {
-        p->source.fill = fill_cached;
-        enum graft_status fits =
-            gr_memory_check(o->pictures.memory, p->pics.ds.n * p->row_size * sizeof(float),
-                            "the values at the border of what is frozen", err);
-        return fits ? fits
-                    : gr_pictures_run(&p->pics, &t->below, &o->pictures,
-                                      train ? "border, train" : "border, val", t->task->ev, err);
-    }
-    p->pre = &t->task->model->pre;
-    if (t->task->net->channels_last)
-        p->last_planes = gr_preprocess_channels(p->pre);
-    p->data = &o->pictures;
-    p->ev = t->task->ev;
-    enum graft_status s = gr_augment_find(t->task->how->augment, &preset, err);
-    gr_augment_init(&p->augment, preset);
-    p->augmented = train && preset != GR_AUGMENT_NONE;
-    p->source.begin = begin_pictures;
-    p->source.fill = fill_pictures;
+    struct gr_tensor t = {0};
+    struct gr_shape shape = g->values[value].data.shape;
+    shape.dim[0] = rows;
+    enum graft_status s = gr_tensor_from(GR_F32, &shape, g->values[value].data.data, &t, err);
+    if (!s)
+        s = gr_graph_set_const(g, value, &t, err);
+    gr_tensor_clear(&t);
     return s;
 }
 
-static enum graft_status open_parts(struct tuning *t, struct graft_error *err)
+/* What only the teacher needed goes. */
+static enum graft_status drop_soft(struct tuning *t, struct graft_error *err)
 {
-    const struct gr_pictures *all = t->task->pics;
-    enum graft_status s = gr_pictures_subset(all, 1u << GR_SPLIT_TRAIN, &t->train.pics, err);
+    struct gr_graph *g = t->whole;
+    const int64_t n = (int64_t)t->train.pics.ds.n_classes;
+    const struct gr_node *last = &g->nodes[g->values[t->moving.logits].producer];
+    if (!n_soft(t))
+        return GRAFT_OK;
+    enum graft_status s = keep_rows(g, last->in[1], n, err);
     if (!s)
-        s = gr_pictures_subset(all, 1u << GR_SPLIT_VAL, &t->val.pics, err);
-    if (!s && !t->val.pics.ds.n && t->task->o->pictures.val > 0)
-        s = split_off_val(t, err);
-    if (!s)
-        s = list_part(&t->train, err);
-    return s ? s : list_part(&t->val, err);
+        s = keep_rows(g, last->in[2], n, err);
+    for (size_t i = 0; !s && i < g->n_outputs; i++)
+        g->values[g->outputs[i]].type.shape.dim[1] = n;
+    return s;
 }
-
-/* ---- the network ----------------------------------------------------------------------------- */
 
 /* As PyTorch's Linear begins. */
 static enum graft_status random_head(const struct tuning *t, struct gr_head *head,
                                      struct graft_error *err)
 {
-    const size_t width = (size_t)t->task->net->width, n_classes = t->train.pics.ds.n_classes;
+    const size_t width = (size_t)t->task->net->width;
+    const size_t n_classes = t->train.pics.ds.n_classes + n_soft(t);
     const uint64_t seed = t->task->o->pictures.seed;
     const double bound = 1 / sqrt((double)width);
     *head = (struct gr_head){.kind = GR_HEAD_LINEAR, .n_features = width, .n_classes = n_classes};
@@ -397,7 +266,7 @@ static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
                                .n_params = t->moving.n_params,
                                .params = t->moving.params,
                                .loop = &loop,
-                               .n_classes = t->train.pics.ds.n_classes,
+                               .n_classes = t->train.pics.ds.n_classes + n_soft(t),
                                .n_train = t->train.pics.ds.n,
                                .limit = t->task->o->pictures.memory};
     gr_trainer_options_init(&task.options);
@@ -450,6 +319,10 @@ static struct gr_hash task_key(const struct tuning *t)
     gr_hasher_add_str(h, t->task->how->bn);
     gr_hasher_add_str(h, t->task->how->augment);
     gr_hasher_add_i64(h, t->task->how->batch);
+    gr_hasher_add_i64(h, t->task->how->views);
+    if (t->task->teacher)
+        gr_hasher_add(h, &t->task->teacher->key, sizeof t->task->teacher->key);
+    gr_hasher_add(h, &t->task->how->dropout, sizeof t->task->how->dropout);
     gr_hasher_add_i64(h, t->lora.rank);
     gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
@@ -517,6 +390,8 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .n_inputs = 1,
             .input_shapes = &shape,
             .n_classes = t->train.pics.ds.n_classes,
+            .n_soft = n_soft(t),
+            .soft_weight = t->task->teacher_weight,
             .train = &t->train.source,
             .val = t->val.pics.ds.n ? &t->val.source : NULL,
             .depth = t->moving.depth,
@@ -543,10 +418,33 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
     return s;
 }
 
+/* Before the last linear layer, in what is trained only: the network that is written has none. */
+static enum graft_status add_dropout(struct tuning *t, struct graft_error *err)
+{
+    struct gr_graph *g = t->moving.upper;
+    const float ratio = (float)t->task->how->dropout;
+    const struct gr_shape scalar = {0};
+    const int last = g->values[t->moving.logits].producer;
+    const bool old = gr_graph_get_opset(g, "") < 12; /* the ratio was an attribute */
+    int in[2] = {g->nodes[last].in[0], -1}, node, out;
+    enum graft_status s = GRAFT_OK;
+    if (!old)
+        s = gr_graph_append_const(g, "head.dropout.ratio", GR_F32, &scalar, &ratio, &in[1], err);
+    if (!s)
+        s = gr_graph_append(g, "Dropout", "head.dropout", old ? 1 : 2, in, &node, &out, err);
+    if (!s && old)
+        s = gr_node_set_float(g, node, "ratio", ratio, err);
+    if (s)
+        return s;
+    g->nodes[last].in[0] = out;
+    s = gr_graph_check(g, err);
+    return s ? s : gr_graph_bind(g, err);
+}
+
 static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graft_error *err)
 {
     const struct graft_train_options *o = t->task->o;
-    enum graft_status s = open_parts(t, err);
+    enum graft_status s = gr_tune_list_parts(t->task, &t->train, &t->val, err);
     if (!s && !strcmp(o->class_weights, "balanced")) {
         const struct gr_dataset *ds = &t->train.pics.ds;
         t->class_weights = gr_alloc_array(ds->n_classes, sizeof *t->class_weights);
@@ -563,15 +461,19 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
                              err);
     if (!s && t->task->how->lora)
         s = gr_moving_adapt(&t->moving, t->whole, t->task->how, o->pictures.seed, &t->lora, err);
+    if (!s && t->task->how->dropout > 0)
+        s = add_dropout(t, err);
     if (!s)
         gr_note(t->task->ev, t->task->topic, "%s", t->moving.text);
     if (!s && !t->moving.from_pictures)
         s = gr_network_below(t->task->model, t->whole, t->moving.border, t->task->net->batch,
                              gr_network_precision(t->task->net), &t->below, err);
     if (!s)
-        s = open_part(t, &t->train, true, err);
+        s = gr_tune_open_part(t->task, &t->moving, &t->below, true, &t->train, err);
     if (!s)
-        s = open_part(t, &t->val, false, err);
+        s = gr_tune_open_part(t->task, &t->moving, &t->below, false, &t->val, err);
+    if (!s)
+        s = gather_soft(t, err);
     if (!s)
         s = make_trainer(t, err);
     if (!s)
@@ -584,6 +486,8 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
                             t->train.pics.ds.n_classes, t->whole, t->task->ev, err);
     else if (!s)
         s = gr_trainer_store(t->trainer, t->whole, err);
+    if (!s)
+        s = drop_soft(t, err);
     if (!s && t->lora.n)
         s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, o->from,
                           out->report.best_epoch > 0, err);

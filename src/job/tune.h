@@ -2,6 +2,8 @@
 #ifndef GR_JOB_TUNE_H
 #define GR_JOB_TUNE_H
 
+#include "data/augment.h"
+#include "data/loader.h"
 #include "job/pictures.h"
 #include "train/finetune.h"
 #include "train/head.h"
@@ -51,6 +53,55 @@ enum graft_status gr_lora_write(const struct gr_lora *l, const struct gr_graph *
                                 const char *dir, const char *from, bool keep,
                                 struct graft_error *err);
 
+/* ---- tune_data.c ---- */
+
+enum { GR_MAX_VIEWS = 64 };
+struct gr_tune_task;
+/* Training or validation examples: their border values in memory, or their pictures on disk. */
+struct gr_tune_part {
+    struct gr_pictures pics; /* a subset; x holds border values unless from pictures */
+    int *labels;
+    const char **paths;
+    struct gr_batch_source source;
+    const struct graft_data_options *data;
+    const struct graft_events *ev;
+    struct gr_augment augment;
+    size_t row_size; /* floats of an example */
+    float *soft;     /* (n, teacher's classes) */
+    /* at the border: */
+    int n_views; /* an epoch shows view (epoch + index) mod n_views of an example */
+    float *more_views[GR_MAX_VIEWS - 1];
+    /* from pictures: */
+    const struct graft_preprocess *pre;
+    bool augmented;
+    int64_t last_planes; /* > 0: the network wants so many planes last, (H,W,C) */
+    struct gr_loader *loader;
+    int depth; /* pictures read ahead */
+    const char **epoch_paths;
+    struct gr_view *views;
+};
+/* Without a val part the fraction --val of each class, by the seed, becomes one. */
+enum graft_status gr_tune_list_parts(const struct gr_tune_task *task, struct gr_tune_part *train,
+                                     struct gr_tune_part *val, struct graft_error *err);
+/* Runs what is frozen (`below`), or gets ready to read pictures. */
+enum graft_status gr_tune_open_part(const struct gr_tune_task *task, const struct gr_moving *moving,
+                                    const struct gr_network *below, bool train,
+                                    struct gr_tune_part *p, struct graft_error *err);
+void gr_tune_part_clear(struct gr_tune_part *p);
+
+/* ---- teacher.c ---- */
+
+/* Probabilities of another network's classes, for distillation. */
+struct gr_teacher {
+    struct gr_pictures pics; /* the training pictures; x (n, classes) */
+    size_t n;                /* classes */
+    struct gr_hash key;      /* of the network */
+};
+enum graft_status gr_teacher_ask(const char *path, const struct gr_pictures *all,
+                                 const struct graft_data_options *o, const struct graft_events *ev,
+                                 struct gr_teacher *t, struct graft_error *err);
+void gr_teacher_clear(struct gr_teacher *t);
+
 /* ---- tune.c ---- */
 
 struct gr_tune_task {
@@ -64,6 +115,9 @@ struct gr_tune_task {
     /* How the head is fitted, its strength already chosen; NULL: a random one, features are not
        looked at. */
     const struct gr_head_options *head;
+    /* With a random head: further outputs learn what a teacher says, and are dropped in the end. */
+    const struct gr_teacher *teacher; /* NULL: none */
+    double teacher_weight;
     enum gr_precision precision; /* of the part that moves */
     bool want_losses;            /* fill gr_tuned.val_losses */
     bool keep_checkpoint;        /* also when all is done: the same call then returns at once */

@@ -73,6 +73,12 @@ static enum graft_status check(const struct gr_finetune_task *t,
         if (gr_shape_count(s) < 1 || s->rank < 1 || s->dim[0] != t->input_shapes[0].dim[0])
             return gr_error(err, GRAFT_E_SHAPE, "fine-tuning: input %zu has no whole batch", k);
     }
+    if (t->n_soft &&
+        (!t->train->soft || !(t->soft_weight >= 0) || o->mix.mixup > 0 || o->mix.cutmix > 0))
+        return gr_error(err, GRAFT_E_ARG,
+                        "fine-tuning: a teacher of weight %g%s (mixing of pictures needs a teacher "
+                        "that sees the mixed ones)",
+                        t->soft_weight, t->train->soft ? "" : " without probabilities");
     enum graft_status s = gr_loss_check(&o->loss, t->n_classes, err);
     if (!s)
         s = gr_mix_check(&o->mix, t->n_inputs, t->input_shapes, err);
@@ -127,6 +133,10 @@ static void fit_clear(struct gr_fit *f)
     gr_free_aligned(f->grads);
     gr_free_aligned(f->part);
     gr_free(f->ema);
+    if (f->outputs != f->logits) {
+        gr_free(f->outputs);
+        gr_free(f->doutputs);
+    }
     gr_free(f->logits);
     gr_free(f->dlogits);
     gr_free(f->target);
@@ -163,9 +173,11 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     f->each_kept = f->n + f->n_stats;
     f->n_keep = o->n_soup > 1 ? (size_t)o->n_soup : 1;
     f->since = gr_seconds();
-    size_t most = t->val && t->val->n > t->train->n ? t->val->n : t->train->n, n_kept, scores;
+    size_t most = t->val && t->val->n > t->train->n ? t->val->n : t->train->n, n_kept, scores,
+           width;
     if (!gr_mul_size(f->n_keep, f->each_kept, &n_kept) ||
-        !gr_mul_size(f->batch, t->n_classes, &scores))
+        !gr_mul_size(f->batch, t->n_classes, &scores) ||
+        !gr_mul_size(t->n_classes + t->n_soft, sizeof(float), &width))
         return gr_error_nomem(err);
     f->x = gr_alloc_zero(t->n_inputs, sizeof *f->x);
     f->grads = gr_alloc_aligned(f->n * sizeof(float), true);
@@ -175,6 +187,8 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     f->ema = o->ema > 0 ? copy_of(f->params, f->n) : NULL;
     f->logits = gr_alloc_zero(scores, sizeof(float));
     f->dlogits = gr_alloc_zero(scores, sizeof(float));
+    f->outputs = t->n_soft ? gr_alloc_zero(f->batch, width) : f->logits;
+    f->doutputs = t->n_soft ? gr_alloc_zero(f->batch, width) : f->dlogits;
     f->target = gr_alloc_zero(scores, sizeof(float));
     f->row_weight = gr_alloc_zero(f->batch, sizeof(float));
     f->label = gr_alloc_zero(f->batch, sizeof *f->label);
@@ -184,8 +198,8 @@ static enum graft_status fit_init(struct gr_fit *f, struct graft_error *err)
     f->kept_info = gr_alloc_zero(f->n_keep, sizeof *f->kept_info);
     if (!f->x || !f->grads || !f->stats_before || (o->accumulate > 1 && !f->part) ||
         (o->pull > 0 && !f->source) || (o->ema > 0 && !f->ema) || !f->logits || !f->dlogits ||
-        !f->target || !f->row_weight || !f->label || !f->order || !f->rows || !f->kept ||
-        !f->kept_info)
+        !f->outputs || !f->doutputs || !f->target || !f->row_weight || !f->label || !f->order ||
+        !f->rows || !f->kept || !f->kept_info)
         return gr_error_nomem(err);
     for (size_t k = 0; k < t->n_inputs; k++) {
         f->x[k] =

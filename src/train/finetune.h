@@ -14,7 +14,7 @@
 /* Examples 0..n-1. */
 struct gr_batch_source {
     size_t n;
-    const int *label; /* class of each */
+    const int *label;  /* class of each */
     void *user;
     /* May be NULL. Tells which examples fill will be asked for next, in this order, until the next
        begin: for reading ahead. */
@@ -26,6 +26,7 @@ struct gr_batch_source {
        interrupts as the events do. */
     enum graft_status (*fill)(void *user, int64_t epoch, const int64_t *indices, size_t n,
                               float *const *inputs, struct graft_error *err);
+    const float *soft; /* (n, n_soft) a teacher's probabilities; NULL: there is no teacher */
 };
 
 struct gr_finetune_options {
@@ -68,6 +69,11 @@ struct gr_finetune_task {
     size_t n_inputs;
     const struct gr_shape *input_shapes; /* as given to the trainer; dim[0] is the batch */
     size_t n_classes;
+    /* Distillation (Hinton and others, arXiv 1503.02531, at temperature 1): the network has n_soft
+       further outputs after those of the classes, whose cross-entropy with the teacher's
+       probabilities is added to the loss with this weight. 0: none. Not with mixing. */
+    size_t n_soft;
+    double soft_weight;
     const struct gr_batch_source *train;
     const struct gr_batch_source *val; /* NULL: the last weights are the best */
     /* Per tensor of the trainer, whose tensors are in order from input to output. */

@@ -33,6 +33,8 @@ struct gr_fit {
     float *ema;
     float **x; /* inputs */
     float *logits, *dlogits, *target, *row_weight;
+    float *outputs,
+        *doutputs; /* of the network: logits and soft ones; without the latter the same */
     int *label;
     int64_t *order; /* n_batches * batch, filled up; also of the validation */
     struct gr_optim optim;

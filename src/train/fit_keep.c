@@ -96,6 +96,8 @@ enum graft_status gr_fit_make_key(struct gr_fit *f, struct graft_error *err)
     gr_hasher_add_i64(h, o->best_by_accuracy);
     gr_hasher_add_i64(h, o->gradual);
     gr_hasher_add_i64(h, (int64_t)t->n_classes);
+    gr_hasher_add_i64(h, (int64_t)t->n_soft);
+    ADD(t->soft_weight);
     if (o->loss.class_weights)
         gr_hasher_add(h, o->loss.class_weights, t->n_classes * sizeof(double));
     for (int k = 0; k < 2; k++) {

@@ -88,6 +88,37 @@ static enum graft_status blame_gradient(const struct gr_fit *f, struct graft_err
     return fail_at(f, err, "the gradient's norm is too large for a number", NULL);
 }
 
+/* ---- the network's outputs ---- */
+
+static enum graft_status forward(struct gr_fit *f, bool training, uint64_t number,
+                                 struct graft_error *err)
+{
+    const size_t n = f->t->n_classes, all = n + f->t->n_soft;
+    enum graft_status s = gr_trainer_forward(f->t->trainer, (const void *const *)f->x, training,
+                                             number, f->outputs, err);
+    for (size_t i = 0; !s && f->t->n_soft && i < f->batch; i++)
+        memcpy(f->logits + i * n, f->outputs + i * all, n * sizeof *f->logits);
+    return s;
+}
+
+/* Adds the loss against the teacher, and joins the gradients. */
+static void add_soft_loss(struct gr_fit *f, const int64_t *indices, double *loss)
+{
+    const struct gr_loss plain = {0};
+    const size_t n = f->t->n_classes, n_soft = f->t->n_soft, all = n + n_soft;
+    double sum = 0, weight = 0;
+    for (size_t i = 0; i < f->batch; i++) {
+        float *d = f->doutputs + i * all;
+        memcpy(d, f->dlogits + i * n, n * sizeof *d);
+        gr_loss_rows(&plain, 1, n_soft, f->outputs + i * all + n,
+                     f->t->train->soft + (size_t)indices[i] * n_soft, f->row_weight + i, d + n,
+                     &sum, &weight);
+        for (size_t c = n; c < all; c++)
+            d[c] = (float)(f->t->soft_weight * d[c]);
+    }
+    *loss += f->t->soft_weight * sum;
+}
+
 /* ---- a step ---- */
 
 /* Adds one batch to the gradient. */
@@ -102,14 +133,16 @@ static enum graft_status add_batch(struct gr_fit *f, int64_t b, bool first, doub
         return s;
     gr_mix_rows(&f->o->mix, f->o->seed, number, n, f->t->n_inputs, f->x, f->t->input_shapes,
                 f->t->n_classes, f->target);
-    s = gr_trainer_forward(trainer, (const void *const *)f->x, true, number, f->logits, err);
+    s = forward(f, true, number, err);
     if (s)
         return s;
     gr_loss_rows(&f->o->loss, f->batch, f->t->n_classes, f->logits, f->target, f->row_weight,
                  f->dlogits, loss, weight);
+    if (f->t->n_soft)
+        add_soft_loss(f, f->order + (size_t)b * f->batch, loss);
     if (!isfinite(*loss))
         return blame_loss(f, err);
-    s = gr_trainer_backward(trainer, f->dlogits, first ? f->grads : f->part, err);
+    s = gr_trainer_backward(trainer, f->doutputs, first ? f->grads : f->part, err);
     if (!s && !first)
         gr_grad_add(f->grads, f->part, f->n);
     return s;
@@ -149,7 +182,8 @@ enum graft_status gr_fit_step(struct gr_fit *f, double lr, double *mean, struct 
     st->loss += loss;
     st->weight += weight;
     st->optim_step = f->optim.step;
-    double chance = log((double)f->t->n_classes + 1);
+    double chance =
+        log((double)f->t->n_classes + 1) + f->t->soft_weight * log((double)f->t->n_soft + 1);
     if (st->step >= SETTLED && st->smooth > RUNAWAY * fmax(st->first_loss, chance)) {
         char fact[120];
         snprintf(fact, sizeof fact, "the loss ran away: %.4g, it began with %.4g", st->smooth,
@@ -186,8 +220,7 @@ enum graft_status gr_fit_validate(struct gr_fit *f, double *loss, double *accura
             return GRAFT_E_CANCELLED;
         s = get_batch(f, val, 0, (int64_t)b, &n, err);
         if (!s)
-            s = gr_trainer_forward(f->t->trainer, (const void *const *)f->x, false, 0, f->logits,
-                                   err);
+            s = forward(f, false, 0, err);
         if (s)
             break;
         for (size_t i = 0; i < n; i++) {

@@ -114,8 +114,8 @@ static void make_resnet(struct maker *m, double depth, int64_t classes)
 
 static void make_graft_base(struct maker *m, double unused, int64_t classes)
 {
-    static const int blocks[3] = {2, 4, 3};
-    int64_t x = 64;
+    static const int blocks[3] = {1, 3, 3};
+    int64_t x = 48;
     (void)unused;
     conv_norm(m, "", "stem.0", "stem.1", 32, 3, 3);
     conv_norm(m, "", "stem.3", "stem.4", x, 32, 3);

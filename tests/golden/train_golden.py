@@ -140,7 +140,7 @@ def main():
     with open(os.path.join(HERE, "train_golden.txt"), "w") as f:
         for title, net, size, lrs, pictures in (
                 ("ResNet-18", tv.resnet18(num_classes=10), (64, 48), (2e-6, 1e-4), ((8, 19),)),
-                ("MobileNetV2 1.0", tv.mobilenet_v2(num_classes=10), (64, 64), (2e-8, 5e-7),
+                ("MobileNetV2 1.0", tv.mobilenet_v2(num_classes=10), (64, 64), (2e-8, 1.5e-7),
                  MOBILENET_PICTURES),
                 ("ShuffleNetV2 x0.5", tv.shufflenet_v2_x0_5(num_classes=10), (64, 64),
                  (2e-8, 1e-7), ((19, 11),)),
