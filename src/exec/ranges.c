@@ -29,24 +29,6 @@ const struct gr_range *gr_ranges_find(const struct gr_ranges *r, const char *val
     return r->n ? bsearch(&key, r->items, r->n, sizeof *r->items, by_name) : NULL;
 }
 
-enum graft_status gr_ranges_copy(const struct gr_ranges *from, struct gr_ranges *to,
-                                 struct graft_error *err)
-{
-    struct gr_ranges r = {gr_alloc_zero(from->n + 1, sizeof *r.items), 0};
-    if (!r.items)
-        return gr_error_nomem(err);
-    for (; r.n < from->n; r.n++) {
-        r.items[r.n] = from->items[r.n];
-        r.items[r.n].value = gr_strdup(from->items[r.n].value);
-        if (!r.items[r.n].value) {
-            gr_ranges_clear(&r);
-            return gr_error_nomem(err);
-        }
-    }
-    *to = r;
-    return GRAFT_OK;
-}
-
 struct gr_quant gr_range_quant(const struct gr_range *r)
 {
     return r->below ? (struct gr_quant){GR_I8, r->high / 127}

@@ -19,8 +19,6 @@ struct gr_ranges {
 void gr_ranges_clear(struct gr_ranges *r);
 const struct gr_range *gr_ranges_find(const struct gr_ranges *r, const char *value);
 void gr_ranges_sort(struct gr_ranges *r);
-enum graft_status gr_ranges_copy(const struct gr_ranges *from, struct gr_ranges *to,
-                                 struct graft_error *err);
 struct gr_quant gr_range_quant(const struct gr_range *r);
 
 /* Which values of the graph (ranged: one place for each) a plan in int8 reads in 8 bits. */

@@ -74,7 +74,7 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
     if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
         o.precision = GR_PRECISION_FP32;
     if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "int8"))
-        o.precision = GR_PRECISION_INT8;
+        o.precision = gr_cpu_has_int8() ? GR_PRECISION_INT8 : GR_PRECISION_FP32;
     enum graft_status s = GRAFT_OK;
     if (o.precision == GR_PRECISION_INT8 && !net->ranges.n)
         s = read_ranges(m, net, err);

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "exec/ranges.h"
+#include "job/job.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -361,12 +361,50 @@ static void test_bounds(void **state)
     gr_free(x);
 }
 
+/* What a file says is believed only where it is a range. */
+static void test_text(void **state)
+{
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{\"a\": 3}",
+                                      "{\"a\": [0]}",
+                                      "{\"a\": [0, 0]}",
+                                      "{\"a\": [0, -1]}",
+                                      "{\"a\": [-2, 1]}",
+                                      "{\"a\": [0, 1e39]}",
+                                      "{\"a\": [0, 1e-39]}",
+                                      "{\"a\": [0, 1, 2]}",
+                                      "{\"a\": [0, 1], \"a\": [0, 1]}",
+                                      "{\"b\": [0, 1], \"a\": [\"0\", {}]}"};
+    struct gr_range items[] = {{(char[]){"b \" \n"}, 0.1f, true}, {(char[]){"a"}, 3e7f, false}};
+    struct gr_ranges r = {items, 2}, back = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct graft_error err = {0};
+        assert_int_equal(gr_job_parse_ranges(bad[i], &back, &err), GRAFT_E_FORMAT);
+        assert_true(*err.message && !back.items);
+    }
+    char *text = gr_job_print_ranges(&r);
+    assert_non_null(text);
+    OK(gr_job_parse_ranges(text, &back, &err));
+    assert_int_equal(back.n, 2);
+    for (int i = 0; i < 2; i++) {
+        const struct gr_range *found = gr_ranges_find(&back, items[i].value);
+        assert_non_null(found);
+        assert_true(found->high == items[i].high && found->below == items[i].below);
+    }
+    assert_null(gr_ranges_find(&back, "c"));
+    gr_ranges_clear(&back);
+    gr_free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convolutions),
         cmocka_unit_test(test_matrices),
         cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
