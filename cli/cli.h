@@ -102,8 +102,10 @@ struct ui {
          0,                                                                                        \
          "precision",                                                                              \
          &precision,                                                                               \
-         "auto|fp32|bf16",                                                                         \
-         "of the network (default auto: bf16 if fast and within 1 % of fp32)",                     \
+         "auto|fp32|bf16|int8",                                                                    \
+         "of the network (default auto: bf16 if fast and within 1 % of fp32, or as the model "     \
+         "says; "                                                                                  \
+         "int8 in train is refused if accuracy drops by more than half a point)",                  \
          0,                                                                                        \
          0},                                                                                       \
     {                                                                                              \

@@ -202,7 +202,10 @@ enum graft_precision {
     GRAFT_PRECISION_AUTO, /* bf16 where the processor is fast at it and the network's output on
                              the first pictures changes by less than 1 %, else fp32 */
     GRAFT_PRECISION_FP32,
-    GRAFT_PRECISION_BF16
+    GRAFT_PRECISION_BF16,
+    GRAFT_PRECISION_INT8 /* convolutions and matrices in 8 bits, with ranges that graft_train and
+                            graft_features find on their pictures; elsewhere only for models that
+                            have them. graft_train refuses it where accuracy drops */
 };
 
 struct graft_predictor;

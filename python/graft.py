@@ -29,7 +29,7 @@ __all__ = ["train", "pretrain", "evaluate", "predict", "features", "Predictor", 
 
 STATUS = ["OK", "E_ARG", "E_NOMEM", "E_IO", "E_FORMAT", "E_LIMIT", "E_UNSUPPORTED", "E_SHAPE",
           "E_COMPUTE", "E_CANCELLED", "E_CHECK", "E_GATE"]
-PRECISION = ["auto", "fp32", "bf16"]  # GRAFT_PRECISION_AUTO and so on
+PRECISION = ["auto", "fp32", "bf16", "int8"]  # GRAFT_PRECISION_AUTO and so on
 RESIZE = ["shortest", "stretch", "letterbox"]  # GRAFT_RESIZE_SHORTEST and so on
 FILTER = ["nearest", "bilinear", "bicubic", "lanczos", "box"]  # GRAFT_NEAREST and so on
 CHANNELS = ["rgb", "bgr", "grey", "rgba"]  # GRAFT_RGB and so on

@@ -12,6 +12,13 @@ struct gr_layout {
     bool channels_last;
 };
 
+/* How a value of floats can be kept in 8 bits: x = scale * what lies there. dtype is GR_U8 (no x
+   below 0) or GR_I8; GR_UNKNOWN: it cannot. */
+struct gr_quant {
+    enum gr_dtype dtype;
+    float scale;
+};
+
 /* Elementwise functions that can follow another operator in one step. */
 enum gr_act_kind {
     GR_ACT_CLIP,    /* min(max(x, a), b) */
@@ -46,10 +53,11 @@ struct gr_case {
     int n_in, n_out; /* n_in: the node's inputs, and one more for the residual if `add` */
     const struct gr_type *in, *out;
     const struct gr_tensor *const *konst; /* inputs known before running, else NULL */
-    const struct gr_layout *layout;       /* in which each input arrives */
-    bool bf16;                            /* multiply in bf16; else everything in fp32 */
-    bool f32_out;                         /* output 0 leaves the plan: fp32 is wanted */
-    bool add; /* the last input, of the output's shape, is added to output 0 */
+    const struct gr_layout *layout;       /* in which each input arrives, or would without quant */
+    const struct gr_quant *quant; /* of the inputs, then of output 0; NULL: nothing in 8 bits */
+    bool bf16;                    /* multiply in bf16; else everything in fp32 */
+    bool f32_out;                 /* output 0 leaves the plan: fp32 is wanted */
+    bool add;                     /* the last input, of the output's shape, is added to output 0 */
     int n_acts;
     struct gr_act acts[GR_MAX_ACTS];
 };
@@ -140,6 +148,8 @@ extern const struct gr_kernel gr_kernel_reorder;
 /* This processor multiplies bf16 at all / faster than fp32. */
 bool gr_cpu_has_bf16(void);
 bool gr_cpu_has_fast_bf16(void);
+/* It multiplies 8-bit integers and adds in 32 bits without saturating on the way. */
+bool gr_cpu_has_int8(void);
 
 /* Both orders are the same bytes: one channel, or one pixel. */
 static inline bool gr_shape_is_orderless(const struct gr_shape *s)

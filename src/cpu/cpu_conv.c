@@ -1,6 +1,6 @@
 /* How is a convolution computed fast? */
 #include "base/mem.h"
-#include "cpu/dnn_compat.h"
+#include "cpu/int8.h"
 #include "cpu/kernels.h"
 
 /* Constant `t` as aligned fp32, or GRAFT_E_UNSUPPORTED. */
@@ -32,7 +32,10 @@ static enum graft_status new_product(const struct dnn_conv *v, struct dnn **d,
                            .w_data = v->w,
                            .n_bias = v->b ? v->oc : 0,
                            .bias = v->b,
-                           .tail = v->tail};
+                           .tail = v->tail,
+                           .quant = v->quant};
+    if (v->quant)
+        m.w.dtype = GR_I8;
     return dnn_matmul_new(&m, d, err);
 }
 
@@ -44,18 +47,21 @@ static bool is_product(const struct dnn_conv *v)
     return one;
 }
 
-static enum graft_status conv_plan(const struct gr_case *c, struct gr_choice *k,
-                                   struct graft_error *err)
+static enum graft_status plan(const struct gr_case *c, bool int8, struct gr_choice *k,
+                              struct graft_error *err)
 {
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
     bool transposed = gr_node_is(c->node, "ConvTranspose");
     struct gr_tensor wt = {0}, bt = {0};
+    struct int8_product p = {0};
     struct dnn *d = NULL;
     struct gr_window win;
     bool has_b = c->node->n_in > 2 && c->node->in[2] >= 0;
     if (c->in[0].dtype != GR_F32 || x->rank < 3 || x->rank > 5 || !gr_shape_count(x) ||
         !gr_shape_count(y))
         return gr_error(err, GRAFT_E_UNSUPPORTED, "only fp32 pictures");
+    if (int8 && (transposed || !int8_suits(c)))
+        return gr_error(err, GRAFT_E_UNSUPPORTED, "not in 8 bits");
     enum graft_status s = gr_const_f32(c->konst[1], &wt, err);
     if (!s && has_b)
         s = gr_const_f32(c->konst[2], &bt, err);
@@ -90,6 +96,16 @@ static enum graft_status conv_plan(const struct gr_case *c, struct gr_choice *k,
                 s = gr_error(err, GRAFT_E_UNSUPPORTED, "automatic padding");
         }
     }
+    if (!s && int8) {
+        const int64_t inner = gr_shape_count(w) / v.oc;
+        s = int8_prepare(c, v.w, v.b, v.oc, inner, inner, 1, &p, err);
+        v.src = p.src;
+        v.dst = p.dst;
+        v.w = p.w;
+        v.b = v.b ? p.bias : NULL;
+        v.tail = p.tail;
+        v.quant = &p.quant;
+    }
     if (!s)
         s = is_product(&v) ? new_product(&v, &d, err) : dnn_conv_new(&v, &d, err);
     if (s)
@@ -101,12 +117,29 @@ static enum graft_status conv_plan(const struct gr_case *c, struct gr_choice *k,
     k->scratch_size = dnn_get_scratch_size(d);
     k->weights_size = dnn_get_weights_size(d);
     gr_choose_tail(c, k);
+    if (int8 && c->add)
+        k->in[c->n_in - 1].dtype = p.quant.residual_dtype;
 out:
+    int8_clear(&p);
     gr_tensor_clear(&wt);
     gr_tensor_clear(&bt);
     return s;
 }
 
+static enum graft_status conv_plan(const struct gr_case *c, struct gr_choice *k,
+                                   struct graft_error *err)
+{
+    return plan(c, false, k, err);
+}
+
+static enum graft_status conv_int8_plan(const struct gr_case *c, struct gr_choice *k,
+                                        struct graft_error *err)
+{
+    return plan(c, true, k, err);
+}
+
 static const char *const conv_ops[] = {"Conv", "ConvTranspose", NULL};
 const struct gr_kernel gr_kernel_conv = {"conv",     conv_ops,    conv_plan, dnn_bind,
                                          dnn_unbind, dnn_forward, dnn_unplan};
+const struct gr_kernel gr_kernel_conv_int8 = {"conv_int8", conv_ops,    conv_int8_plan, dnn_bind,
+                                              dnn_unbind,  dnn_forward, dnn_unplan};

@@ -1,6 +1,6 @@
 /* How are matrices multiplied fast? */
 #include "base/mem.h"
-#include "cpu/dnn_compat.h"
+#include "cpu/int8.h"
 #include "cpu/kernels.h"
 
 static enum graft_status refuse(struct graft_error *err, const char *why)
@@ -19,12 +19,35 @@ static struct dnn_operand matrix(int64_t rows, int64_t cols, bool transposed, en
     return o;
 }
 
-static enum graft_status choose(const struct gr_case *c, struct dnn_matmul *m, struct gr_choice *k,
-                                struct graft_error *err)
+/* The same product in 8 bits. */
+static enum graft_status to_int8(const struct gr_case *c, struct dnn_matmul *m,
+                                 struct int8_product *p, struct graft_error *err)
 {
+    if (!m->w_data || m->w.rank != 2 || m->a.stride[1] != 1 || (m->n_bias && !m->bias) ||
+        !int8_suits(c))
+        return refuse(err, "not in 8 bits");
+    enum graft_status s = int8_prepare(c, m->w_data, m->bias, m->w.dim[1], m->w.dim[0],
+                                       m->w.stride[1], m->w.stride[0], p, err);
+    m->a.dtype = p->src;
+    m->w.dtype = GR_I8;
+    m->y.dtype = p->dst;
+    m->w_data = p->w;
+    m->bias = m->n_bias ? p->bias : NULL;
+    m->tail = p->tail;
+    m->quant = &p->quant;
+    return s;
+}
+
+static enum graft_status choose(const struct gr_case *c, bool int8, struct dnn_matmul *m,
+                                struct gr_choice *k, struct graft_error *err)
+{
+    struct int8_product p = {0};
     struct dnn *d = NULL;
     m->tail = (struct dnn_tail){c->add, c->n_acts, c->acts};
-    enum graft_status s = dnn_matmul_new(m, &d, err);
+    enum graft_status s = int8 ? to_int8(c, m, &p, err) : GRAFT_OK;
+    if (!s)
+        s = dnn_matmul_new(m, &d, err);
+    int8_clear(&p);
     if (s)
         return s;
     k->in[0] = (struct gr_layout){m->a.dtype, false};
@@ -38,6 +61,8 @@ static enum graft_status choose(const struct gr_case *c, struct dnn_matmul *m, s
     k->scratch_size = dnn_get_scratch_size(d);
     k->weights_size = dnn_get_weights_size(d);
     gr_choose_tail(c, k);
+    if (int8 && c->add)
+        k->in[c->n_in - 1].dtype = p.quant.residual_dtype;
     return GRAFT_OK;
 }
 
@@ -57,7 +82,7 @@ static enum graft_status scale(struct gr_tensor *t, float factor, struct graft_e
     return GRAFT_OK;
 }
 
-static enum graft_status gemm_plan(const struct gr_case *c, struct gr_choice *k,
+static enum graft_status plan_gemm(const struct gr_case *c, bool int8, struct gr_choice *k,
                                    struct graft_error *err)
 {
     const struct gr_node *n = c->node;
@@ -95,13 +120,13 @@ static enum graft_status gemm_plan(const struct gr_case *c, struct gr_choice *k,
         m.bias = b.data;
     }
     if (!s)
-        s = choose(c, &m, k, err);
+        s = choose(c, int8, &m, k, err);
     gr_tensor_clear(&w);
     gr_tensor_clear(&b);
     return s;
 }
 
-static enum graft_status matmul_plan(const struct gr_case *c, struct gr_choice *k,
+static enum graft_status plan_matmul(const struct gr_case *c, bool int8, struct gr_choice *k,
                                      struct graft_error *err)
 {
     const struct gr_shape *a = &c->in[0].shape, *b = &c->in[1].shape, *y = &c->out[0].shape;
@@ -131,9 +156,33 @@ static enum graft_status matmul_plan(const struct gr_case *c, struct gr_choice *
         m.y = dnn_operand_of(y, (struct gr_layout){dst, false});
     }
     if (!s)
-        s = choose(c, &m, k, err);
+        s = choose(c, int8, &m, k, err);
     gr_tensor_clear(&w);
     return s;
+}
+
+static enum graft_status gemm_plan(const struct gr_case *c, struct gr_choice *k,
+                                   struct graft_error *err)
+{
+    return plan_gemm(c, false, k, err);
+}
+
+static enum graft_status gemm_int8_plan(const struct gr_case *c, struct gr_choice *k,
+                                        struct graft_error *err)
+{
+    return plan_gemm(c, true, k, err);
+}
+
+static enum graft_status matmul_plan(const struct gr_case *c, struct gr_choice *k,
+                                     struct graft_error *err)
+{
+    return plan_matmul(c, false, k, err);
+}
+
+static enum graft_status matmul_int8_plan(const struct gr_case *c, struct gr_choice *k,
+                                          struct graft_error *err)
+{
+    return plan_matmul(c, true, k, err);
 }
 
 static const char *const gemm_ops[] = {"Gemm", NULL};
@@ -142,3 +191,7 @@ const struct gr_kernel gr_kernel_gemm = {"gemm",     gemm_ops,    gemm_plan, dnn
 static const char *const matmul_ops[] = {"MatMul", NULL};
 const struct gr_kernel gr_kernel_matmul = {"matmul",   matmul_ops,  matmul_plan, dnn_bind,
                                            dnn_unbind, dnn_forward, dnn_unplan};
+const struct gr_kernel gr_kernel_gemm_int8 = {"gemm_int8", gemm_ops,    gemm_int8_plan, dnn_bind,
+                                              dnn_unbind,  dnn_forward, dnn_unplan};
+const struct gr_kernel gr_kernel_matmul_int8 = {
+    "matmul_int8", matmul_ops, matmul_int8_plan, dnn_bind, dnn_unbind, dnn_forward, dnn_unplan};

@@ -64,6 +64,32 @@ static enum graft_status pool_plan(const struct gr_case *c, struct gr_choice *k,
     return GRAFT_OK;
 }
 
+/* The largest of what lies in 8 bits, where both sides have one scale. */
+static enum graft_status max_int8_plan(const struct gr_case *c, struct gr_choice *k,
+                                       struct graft_error *err)
+{
+    struct dnn_pool p;
+    struct dnn *d = NULL;
+    const struct gr_quant *q = c->quant;
+    if (!q || !q[0].dtype || q[0].dtype != q[1].dtype || q[0].scale != q[1].scale || c->f32_out ||
+        c->n_acts || c->add)
+        return refuse(err, "not in 8 bits");
+    enum graft_status s = gr_pool_read(c, &p, err);
+    p.layout = (struct gr_layout){q->dtype, true};
+    if (!s)
+        s = dnn_pool_new(&p, &d, err);
+    if (s)
+        return s;
+    k->in[0] = k->out[0] = p.layout;
+    k->state = d;
+    k->impl = dnn_get_impl(d);
+    k->scratch_size = dnn_get_scratch_size(d);
+    return GRAFT_OK;
+}
+
+static const char *const max_ops[] = {"MaxPool", NULL};
+const struct gr_kernel gr_kernel_max_pool_int8 = {
+    "max_pool_int8", max_ops, max_int8_plan, dnn_bind, dnn_unbind, dnn_forward, dnn_unplan};
 static const char *const ops[] = {"MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool",
                                   NULL};
 const struct gr_kernel gr_kernel_pool = {"pool",     ops,         pool_plan, dnn_bind,

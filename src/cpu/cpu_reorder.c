@@ -4,8 +4,8 @@
 #include "cpu/kernels.h"
 #include "cpu/strided.h"
 
-/* Changes of fp32 and bf16 go through oneDNN, copies of one dtype through the strided copy, and
-   other conversions (at the borders of a plan) are plain loops. */
+/* Changes of fp32, bf16 and what is kept in 8 bits go through oneDNN, copies of one dtype through
+   the strided copy, and other conversions (at the borders of a plan) are plain loops. */
 struct reorder {
     struct dnn *d;
     struct strided copy;
@@ -26,14 +26,17 @@ static enum graft_status reorder_plan(const struct gr_case *c, struct gr_choice 
 {
     const struct gr_shape *x = &c->in[0].shape;
     struct gr_layout from = c->layout[0], to = k->out[0];
+    const struct gr_quant *q = c->quant;
+    const bool packs = q && gr_is_float(from.dtype) && to.dtype == q->dtype;
+    const bool unpacks = q && gr_is_float(to.dtype) && from.dtype == q->dtype;
     enum graft_status s = GRAFT_OK;
     struct reorder *r = gr_alloc_zero(1, sizeof *r);
     if (!r)
         return gr_error_nomem(err);
-    if (gr_is_float(from.dtype) && gr_is_float(to.dtype) && gr_shape_count(x) &&
-        !gr_layout_equal(from, to, x)) {
+    if ((packs || unpacks || (gr_is_float(from.dtype) && gr_is_float(to.dtype))) &&
+        gr_shape_count(x) && !gr_layout_equal(from, to, x)) {
         struct dnn_operand a = dnn_operand_of(x, from), b = dnn_operand_of(x, to);
-        s = dnn_reorder_new(&a, &b, &r->d, err);
+        s = dnn_reorder_new(&a, &b, packs ? 1 / q->scale : unpacks ? q->scale : 1, &r->d, err);
         k->impl = r->d ? dnn_get_impl(r->d) : "";
         k->scratch_size = r->d ? dnn_get_scratch_size(r->d) : 0;
     } else if (from.dtype == to.dtype) {

@@ -56,7 +56,7 @@ static enum graft_status fail(dnnl_status_t status, const char *what, struct gra
 
 static dnnl_data_type_t dtype_of(enum gr_dtype t)
 {
-    return t == GR_BF16 ? dnnl_bf16 : dnnl_f32;
+    return t == GR_BF16 ? dnnl_bf16 : t == GR_U8 ? dnnl_u8 : t == GR_I8 ? dnnl_s8 : dnnl_f32;
 }
 
 static enum graft_status open_new(struct dnn **d, struct graft_error *err)
@@ -144,7 +144,8 @@ struct dnn_operand dnn_operand_of(const struct gr_shape *shape, struct gr_layout
     return o;
 }
 
-static void append_act(dnnl_post_ops_t po, const struct gr_act *a)
+/* scale * a(x) */
+static void append_act(dnnl_post_ops_t po, float scale, const struct gr_act *a)
 {
     static const dnnl_alg_kind_t alg[GR_N_ACTS] = {
         [GR_ACT_CLIP] = dnnl_eltwise_clip,
@@ -165,16 +166,18 @@ static void append_act(dnnl_post_ops_t po, const struct gr_act *a)
         [GR_ACT_ABS] = dnnl_eltwise_abs,
     };
     if (a->kind == GR_ACT_CLIP && a->a == 0 && isinf(a->b)) {
-        dnnl_post_ops_append_eltwise(po, 1, dnnl_eltwise_relu, 0, 0);
+        dnnl_post_ops_append_eltwise(po, scale, dnnl_eltwise_relu, 0, 0);
         return;
     }
-    dnnl_post_ops_append_eltwise(po, 1, alg[a->kind], a->a, a->b);
-    if (a->kind == GR_ACT_HARD_SIGMOID)
-        dnnl_post_ops_append_eltwise(po, 1, dnnl_eltwise_clip, 0, 1);
+    const bool hard = a->kind == GR_ACT_HARD_SIGMOID;
+    dnnl_post_ops_append_eltwise(po, hard ? 1 : scale, alg[a->kind], a->a, a->b);
+    if (hard)
+        dnnl_post_ops_append_eltwise(po, scale, dnnl_eltwise_clip, 0, 1);
 }
 
 /* Attributes: the caller owns the scratch block, and the tail. */
-static dnnl_status_t make_attr(const struct dnn_tail *t, dnnl_primitive_attr_t *attr)
+static dnnl_status_t make_attr(const struct dnn_tail *t, const struct dnn_quant *q,
+                               dnnl_primitive_attr_t *attr)
 {
     dnnl_post_ops_t po = NULL;
     *attr = NULL;
@@ -185,9 +188,10 @@ static dnnl_status_t make_attr(const struct dnn_tail *t, dnnl_primitive_attr_t *
         return s;
     s = dnnl_post_ops_create(&po);
     if (!s && t->add)
-        s = dnnl_post_ops_append_sum(po, 1);
+        s = dnnl_post_ops_append_sum_v2(po, q ? q->residual : 1,
+                                        q ? dtype_of(q->residual_dtype) : dnnl_data_type_undef);
     for (int i = 0; !s && i < t->n_acts; i++)
-        append_act(po, &t->acts[i]);
+        append_act(po, q && i == t->n_acts - 1 ? q->out : 1, &t->acts[i]);
     if (!s)
         s = dnnl_primitive_attr_set_post_ops(*attr, po);
     dnnl_post_ops_destroy(po);
@@ -246,7 +250,7 @@ static dnnl_status_t run_reorder(dnnl_engine_t engine, const dnnl_memory_desc_t 
 
 /* Constant data in the layout that the primitive wants. */
 static dnnl_status_t add_packed(struct dnn *d, int id, const dnnl_memory_desc_t *plain,
-                                const float *data, const dnnl_memory_desc_t *wanted)
+                                const void *data, const dnnl_memory_desc_t *wanted)
 {
     size_t size = dnnl_memory_desc_get_size(wanted);
     add_arg(d, id, FROM_SELF, wanted);
@@ -286,7 +290,7 @@ enum graft_status dnn_conv_new(const struct dnn_conv *c, struct dnn **out, struc
     dnnl_primitive_desc_t pd = NULL;
     struct gr_shape src = {2 + c->n_spatial, {c->n, c->ic}},
                     dst = {2 + c->n_spatial, {c->n, c->oc}};
-    struct dnn_operand w = {.dtype = GR_F32};
+    struct dnn_operand w = {.dtype = c->quant ? GR_I8 : GR_F32};
     int64_t dilates[3];
     enum graft_status r = open_new(&d, err);
     if (r)
@@ -315,9 +319,11 @@ enum graft_status dnn_conv_new(const struct dnn_conv *c, struct dnn **out, struc
     struct dnn_operand x = dnn_operand_of(&src, (struct gr_layout){c->src, true});
     struct dnn_operand y = dnn_operand_of(&dst, (struct gr_layout){c->dst, true});
     dnnl_memory_desc_t x_md = md_of(&x), y_md = md_of(&y), w_plain = md_of(&w),
-                       w_any = md_any(w.rank, w.dim, c->src), b_md;
+                       w_any = md_any(w.rank, w.dim, c->quant ? GR_I8 : c->src), b_md;
     dnnl_memory_desc_init_by_tag(&b_md, 1, &c->oc, dnnl_f32, dnnl_x);
-    dnnl_status_t s = make_attr(&c->tail, &attr);
+    dnnl_status_t s = make_attr(&c->tail, c->quant, &attr);
+    if (!s && c->quant)
+        s = dnnl_primitive_attr_set_output_scales(attr, c->oc, 1 << 1, c->quant->product);
     if (!s && c->transposed) {
         dnnl_deconvolution_desc_t desc;
         s = dnnl_dilated_deconvolution_forward_desc_init(
@@ -363,12 +369,15 @@ enum graft_status dnn_matmul_new(const struct dnn_matmul *m, struct dnn **out,
         bias.stride[i] = i == bias.rank - 1 ? 1 : m->n_bias;
     }
     struct dnn_operand w_plain = m->w;
-    w_plain.dtype = m->w_data ? GR_F32 : m->w.dtype;
+    const enum gr_dtype w_dtype = m->quant ? GR_I8 : m->a.dtype;
+    w_plain.dtype = m->quant ? GR_I8 : m->w_data ? GR_F32 : m->w.dtype;
     dnnl_memory_desc_t a_md = md_of(&m->a), y_md = md_of(&m->y), wp_md = md_of(&w_plain), b_md,
-                       w_md = m->w_data ? md_any(m->w.rank, m->w.dim, m->a.dtype) : wp_md;
+                       w_md = m->w_data ? md_any(m->w.rank, m->w.dim, w_dtype) : wp_md;
     if (m->n_bias)
         b_md = md_of(&bias);
-    dnnl_status_t s = make_attr(&m->tail, &attr);
+    dnnl_status_t s = make_attr(&m->tail, m->quant, &attr);
+    if (!s && m->quant)
+        s = dnnl_primitive_attr_set_output_scales(attr, m->y.dim[1], 1 << 1, m->quant->product);
     if (!s)
         s = dnnl_matmul_desc_init(&desc, &a_md, &w_md, m->n_bias ? &b_md : NULL, &y_md);
     if (!s)
@@ -415,7 +424,7 @@ enum graft_status dnn_pool_new(const struct dnn_pool *p, struct dnn **out, struc
     }
     struct dnn_operand x = dnn_operand_of(&src, p->layout), y = dnn_operand_of(&dst, p->layout);
     dnnl_memory_desc_t x_md = md_of(&x), y_md = md_of(&y);
-    dnnl_status_t s = make_attr(NULL, &attr);
+    dnnl_status_t s = make_attr(NULL, NULL, &attr);
     if (!s)
         s = dnnl_pooling_v2_forward_desc_init(&desc, dnnl_forward_inference, alg[p->kind], &x_md,
                                               &y_md, p->stride, p->kernel, dilates, p->pad_l,
@@ -434,7 +443,7 @@ enum graft_status dnn_pool_new(const struct dnn_pool *p, struct dnn **out, struc
 }
 
 enum graft_status dnn_reorder_new(const struct dnn_operand *src, const struct dnn_operand *dst,
-                                  struct dnn **out, struct graft_error *err)
+                                  float scale, struct dnn **out, struct graft_error *err)
 {
     struct dnn *d = NULL;
     dnnl_primitive_attr_t attr = NULL;
@@ -443,7 +452,9 @@ enum graft_status dnn_reorder_new(const struct dnn_operand *src, const struct dn
     if (r)
         return r;
     dnnl_memory_desc_t x_md = md_of(src), y_md = md_of(dst);
-    dnnl_status_t s = make_attr(NULL, &attr);
+    dnnl_status_t s = make_attr(NULL, NULL, &attr);
+    if (!s && scale != 1)
+        s = dnnl_primitive_attr_set_output_scales(attr, 1, 0, &scale);
     if (!s)
         s = dnnl_reorder_primitive_desc_create(&pd, &x_md, d->engine, &y_md, d->engine, attr);
     if (!s)
@@ -528,4 +539,9 @@ bool dnn_has_amx(void)
 bool gr_cpu_has_fast_bf16(void)
 {
     return has_isa(dnnl_cpu_isa_avx512_core_bf16);
+}
+
+bool gr_cpu_has_int8(void)
+{
+    return has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni);
 }

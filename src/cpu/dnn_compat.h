@@ -7,7 +7,7 @@
 /* A primitive with its packed weights; immutable once made. */
 struct dnn;
 
-/* A dense or strided operand of floats. */
+/* A dense or strided operand of floats, or of 8-bit integers. */
 struct dnn_operand {
     int rank;
     int64_t dim[GR_MAX_RANK];
@@ -22,6 +22,15 @@ struct dnn_tail {
     const struct gr_act *acts;
 };
 
+/* Of a product of 8-bit integers: y = out * acts(product[c] * (sum + bias[c]) + residual * y),
+   rounded to even and saturated where y is 8 bits; without acts `out` is 1. The weights are then
+   GR_I8. */
+struct dnn_quant {
+    const float *product; /* for each output channel */
+    float residual, out;
+    enum gr_dtype residual_dtype; /* as what the destination is read first; as wide as dst */
+};
+
 /* Convolution of (n, ic, in...) to (n, oc, out...), channels last on both sides. Weights are
    (groups, oc/groups, ic/groups, kernel...) dense fp32, or for a transposed convolution
    (groups, ic/groups, oc/groups, kernel...). pad_r may be negative. */
@@ -31,18 +40,21 @@ struct dnn_conv {
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad_l[3], pad_r[3];
     bool transposed;
     enum gr_dtype src, dst; /* weights are multiplied in src's type */
-    const float *w, *b;     /* copied; b may be NULL. w and b need not be aligned to vectors */
+    const void *w;          /* copied, as b, which may be NULL; neither need be aligned */
+    const float *b;
     struct dnn_tail tail;
+    const struct dnn_quant *quant; /* NULL: src and dst are floats, w is fp32 */
 };
 
 /* y = a w + bias; all operands of one rank >= 2. w_data: constant, dense in w's strides, packed
    once; else w is run-time input 1. */
 struct dnn_matmul {
     struct dnn_operand a, w, y;
-    const float *w_data;
+    const void *w_data;
     int64_t n_bias; /* 0: none; else y's last dimension; from `bias`, or run-time input 2 */
     const float *bias;
     struct dnn_tail tail;
+    const struct dnn_quant *quant; /* as above; of rank 2, with w_data and without run-time bias */
 };
 
 struct dnn_pool {
@@ -58,8 +70,9 @@ enum graft_status dnn_conv_new(const struct dnn_conv *c, struct dnn **d, struct 
 enum graft_status dnn_matmul_new(const struct dnn_matmul *m, struct dnn **d,
                                  struct graft_error *err);
 enum graft_status dnn_pool_new(const struct dnn_pool *p, struct dnn **d, struct graft_error *err);
+/* dst = scale * src */
 enum graft_status dnn_reorder_new(const struct dnn_operand *src, const struct dnn_operand *dst,
-                                  struct dnn **d, struct graft_error *err);
+                                  float scale, struct dnn **d, struct graft_error *err);
 
 const char *dnn_get_impl(const struct dnn *d);
 size_t dnn_get_scratch_size(const struct dnn *d);

@@ -1,7 +1,11 @@
 /* Which kernels are there? */
 #include "cpu/kernels.h"
 
-const struct gr_kernel *const gr_kernel_table[] = {&gr_kernel_depthwise,
+const struct gr_kernel *const gr_kernel_table[] = {&gr_kernel_conv_int8,
+                                                   &gr_kernel_gemm_int8,
+                                                   &gr_kernel_matmul_int8,
+                                                   &gr_kernel_max_pool_int8,
+                                                   &gr_kernel_depthwise,
                                                    &gr_kernel_winograd,
                                                    &gr_kernel_conv,
                                                    &gr_kernel_gemm,

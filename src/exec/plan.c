@@ -3,6 +3,7 @@
 #include "core/op.h"
 #include "exec/plan_steps.h"
 #include "exec/program.h"
+#include "exec/ranges.h"
 #include <limits.h>
 #include <omp.h>
 
@@ -20,11 +21,13 @@ struct planner {
     struct place *places;
     size_t n_places, cap_places;
     bool reference;
+    bool bf16;
     bool *leaves; /* per value of the graph: it leaves the plan, perhaps under another shape */
     /* As long as the longest step: */
     struct gr_type *types; /* inputs, then outputs */
     const struct gr_tensor **konst;
     struct gr_layout *arrive, *want; /* want: inputs, then outputs */
+    struct gr_quant *quants;         /* inputs, then output 0 */
 };
 
 void gr_plan_options_init(struct gr_plan_options *o)
@@ -126,8 +129,13 @@ static enum graft_status add_reorder(struct planner *w, int value, int from,
     struct gr_type *t = &w->prog->values[value].type;
     const struct gr_tensor *none = NULL;
     struct gr_layout in = layout, out = wanted;
-    struct gr_case c = {
-        .n_in = 1, .n_out = 1, .in = t, .out = t, .konst = &none, .layout = &layout};
+    struct gr_case c = {.n_in = 1,
+                        .n_out = 1,
+                        .in = t,
+                        .out = t,
+                        .konst = &none,
+                        .layout = &layout,
+                        .quant = &w->prog->values[value].quant};
     struct gr_choice k = {.in = &in, .out = &out, .impl = "", .place = -1};
     struct plan_step *step = NULL;
     enum graft_status s = gr_kernel_reorder.plan(&c, &k, err);
@@ -214,6 +222,15 @@ static enum graft_status copy_for_update(struct planner *w, int value, struct gr
     return s ? s : add_reorder(w, value, from, layout, *slot, layout, err);
 }
 
+/* As those kernels see it who know nothing of 8 bits. */
+static struct gr_layout plain_layout(const struct planner *w, int value)
+{
+    struct gr_layout layout = find_place(w, value)->layout;
+    if (layout.dtype == w->prog->values[value].quant.dtype && layout.dtype)
+        layout.dtype = w->bf16 ? GR_BF16 : GR_F32;
+    return layout;
+}
+
 static bool is_view(const struct gr_node *n)
 {
     return gr_node_is(n, "Reshape") || gr_node_is(n, "Flatten") || gr_node_is(n, "Squeeze") ||
@@ -225,7 +242,7 @@ static enum graft_status plan_view(struct planner *w, const struct gr_node *n,
                                    struct graft_error *err)
 {
     int slot;
-    struct gr_layout layout = {find_place(w, n->in[0])->layout.dtype, false};
+    struct gr_layout layout = {plain_layout(w, n->in[0]).dtype, false};
     enum graft_status s = get_place(w, n->in[0], layout, &slot, err);
     return s ? s : add_place(w, n->out[0], slot, layout, err);
 }
@@ -240,7 +257,8 @@ static void fill_case(struct planner *w, const struct program_step *st, struct g
                           .out = w->types + n->n_in + 1,
                           .konst = w->konst,
                           .layout = w->arrive,
-                          .bf16 = w->plan->precision == GR_PRECISION_BF16,
+                          .quant = w->plan->precision == GR_PRECISION_INT8 ? w->quants : NULL,
+                          .bf16 = w->bf16,
                           .add = st->residual >= 0,
                           .n_acts = st->n_acts};
     memcpy(c->acts, st->acts, sizeof c->acts);
@@ -250,13 +268,16 @@ static void fill_case(struct planner *w, const struct program_step *st, struct g
         w->konst[i] = program_const(w->prog, v);
         w->arrive[i] = v < 0         ? (struct gr_layout){GR_UNKNOWN, false}
                        : w->konst[i] ? (struct gr_layout){w->types[i].dtype, false}
-                                     : find_place(w, v)->layout;
+                                     : plain_layout(w, v);
+        w->quants[i] = v < 0 || w->konst[i] ? (struct gr_quant){0} : w->prog->values[v].quant;
     }
     for (int i = 0; i < n->n_out; i++) {
         int v = n->out[i];
         w->types[n->n_in + 1 + i] =
             v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : w->prog->values[v].type;
     }
+    w->quants[c->n_in] =
+        n->n_out && n->out[0] >= 0 ? w->prog->values[n->out[0]].quant : (struct gr_quant){0};
     c->f32_out = n->n_out && n->out[0] >= 0 && w->leaves[n->out[0]];
 }
 
@@ -346,6 +367,7 @@ static enum graft_status plan_split(struct planner *w, size_t at, struct graft_e
     p->values[mid] = p->values[whole.node.out[0]];
     p->values[mid].last_use = (int)at;
     memset(&p->values[mid].konst, 0, sizeof none);
+    p->values[mid].quant = (struct gr_quant){0};
     struct program_step head = whole, tail = whole;
     head.node.out = ids;
     head.node.n_out = 1;
@@ -437,6 +459,9 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
     step->info.op = n->op_type;
     step->info.fused = st->fused;
     step->info.out = c.out[0];
+    for (int i = 0; c.quant && i < c.n_in; i++)
+        step->info.int8 =
+            step->info.int8 || (c.quant[i].dtype && k.in[i].dtype == c.quant[i].dtype);
     step->info.macs = n->op->macs ? n->op->macs(n, n->n_in, c.in, c.out) : 0;
     step->info.bytes += (double)k.weights_size;
     return GRAFT_OK;
@@ -501,7 +526,11 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
 static enum graft_status make_steps(struct gr_plan *p, struct program *prog, bool reference,
                                     struct graft_error *err)
 {
-    struct planner w = {.plan = p, .prog = prog, .reference = reference};
+    struct planner w = {.plan = p,
+                        .prog = prog,
+                        .reference = reference,
+                        .bf16 = p->precision == GR_PRECISION_BF16 ||
+                                (p->precision == GR_PRECISION_INT8 && gr_cpu_has_fast_bf16())};
     size_t widest = 2;
     for (size_t i = 0; i < prog->n_steps; i++) {
         size_t n = (size_t)(prog->steps[i].node.n_in + prog->steps[i].node.n_out) + 4;
@@ -514,7 +543,8 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     w.want = gr_alloc_zero(widest, sizeof *w.want);
     enum graft_status s = GRAFT_OK;
     w.leaves = gr_alloc_zero(prog->n_values + 1, sizeof *w.leaves);
-    if (!w.first_place || !w.leaves || !w.types || !w.konst || !w.arrive || !w.want)
+    w.quants = gr_alloc_zero(widest, sizeof *w.quants);
+    if (!w.first_place || !w.quants || !w.leaves || !w.types || !w.konst || !w.arrive || !w.want)
         s = gr_error_nomem(err);
     for (size_t i = 0; !s && i < prog->n_values; i++)
         w.first_place[i] = -1;
@@ -544,6 +574,7 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     gr_free(w.types);
     gr_free(w.konst);
     gr_free(w.arrive);
+    gr_free(w.quants);
     gr_free(w.want);
     return s;
 }
@@ -557,6 +588,9 @@ static enum graft_status choose_precision(enum gr_precision wanted, enum gr_prec
     if (*p == GR_PRECISION_BF16 && !gr_cpu_has_bf16())
         return gr_error(err, GRAFT_E_UNSUPPORTED,
                         "this processor cannot multiply in bf16 (it has no AVX-512)");
+    if (*p == GR_PRECISION_INT8 && !gr_cpu_has_int8())
+        return gr_error(err, GRAFT_E_UNSUPPORTED,
+                        "this processor cannot multiply in int8 (it has no VNNI)");
     return GRAFT_OK;
 }
 
@@ -626,32 +660,48 @@ static enum graft_status make_parts(struct gr_plan *p, struct program *prog,
     return s;
 }
 
-enum graft_status gr_plan_new(const struct gr_graph *g, size_t n_outputs, const int *outputs,
-                              const struct gr_shape *input_shapes,
-                              const struct gr_plan_options *options, struct gr_plan **plan,
-                              struct graft_error *err)
+/* The graph's steps after the passes. `prog` must be cleared even on failure. */
+static enum graft_status make_program(const struct gr_graph *g, size_t n_outputs,
+                                      const int *outputs, const struct gr_shape *input_shapes,
+                                      const struct gr_plan_options *options, struct program *prog,
+                                      struct graft_error *err)
 {
     struct gr_inferred types = {0};
-    struct program prog = {0};
-    struct gr_plan *p = gr_alloc_zero(1, sizeof *p);
     struct gr_type *in = gr_alloc_zero(g->n_inputs + 1, sizeof *in);
-    enum graft_status s = p && in ? GRAFT_OK : gr_error_nomem(err);
+    enum graft_status s = in ? GRAFT_OK : gr_error_nomem(err);
     if (!outputs) {
         outputs = g->outputs;
         n_outputs = g->n_outputs;
     }
     if (!s)
-        s = choose_precision(options->precision, &p->precision, err);
-    if (!s)
         s = read_input_types(g, input_shapes, options, in, err);
     if (!s)
         s = gr_graph_infer(g, in, n_outputs, outputs, &types, err);
     if (!s)
-        s = program_init(&prog, g, &types, n_outputs, outputs, options->reference, err);
+        s = program_init(prog, g, &types, n_outputs, outputs, options->reference, err);
     if (!s && options->fuse && !options->reference)
-        s = pass_fold(&prog, err);
+        s = pass_fold(prog, err);
     if (!s && !options->reference)
-        s = pass_fuse(&prog, options->fuse, err);
+        s = pass_fuse(prog, options->fuse, err);
+    gr_inferred_clear(&types);
+    gr_free(in);
+    return s;
+}
+
+enum graft_status gr_plan_new(const struct gr_graph *g, size_t n_outputs, const int *outputs,
+                              const struct gr_shape *input_shapes,
+                              const struct gr_plan_options *options, struct gr_plan **plan,
+                              struct graft_error *err)
+{
+    struct program prog = {0};
+    struct gr_plan *p = gr_alloc_zero(1, sizeof *p);
+    enum graft_status s = p ? GRAFT_OK : gr_error_nomem(err);
+    if (!s)
+        s = choose_precision(options->precision, &p->precision, err);
+    if (!s)
+        s = make_program(g, n_outputs, outputs, input_shapes, options, &prog, err);
+    if (!s && p->precision == GR_PRECISION_INT8 && options->ranges)
+        s = pass_int8(&prog, options->ranges, err);
     if (!s)
         s = set_border(p, &prog, err);
     if (!s)
@@ -667,10 +717,26 @@ enum graft_status gr_plan_new(const struct gr_graph *g, size_t n_outputs, const 
         *plan = p;
         p = NULL;
     }
-    gr_inferred_clear(&types);
     program_clear(&prog);
-    gr_free(in);
     gr_plan_free(p);
+    return s;
+}
+
+enum graft_status gr_plan_find_ranged(const struct gr_graph *g, const struct gr_shape *input_shapes,
+                                      const struct gr_plan_options *options, bool *ranged,
+                                      struct graft_error *err)
+{
+    struct program prog = {0};
+    bool *marks = NULL;
+    enum graft_status s = make_program(g, 0, NULL, input_shapes, options, &prog, err);
+    if (!s && !(marks = gr_alloc_zero(prog.n_values + 1, sizeof *marks)))
+        s = gr_error_nomem(err);
+    if (!s) {
+        pass_int8_mark(&prog, marks);
+        memcpy(ranged, marks, g->n_values * sizeof *marks);
+    }
+    gr_free(marks);
+    program_clear(&prog);
     return s;
 }
 

@@ -8,12 +8,16 @@
 enum gr_precision {
     GR_PRECISION_AUTO, /* bf16 where the processor is fast at it (AMX or AVX512-BF16) */
     GR_PRECISION_FP32,
-    GR_PRECISION_BF16 /* compute in bf16, accumulate in fp32; inputs and outputs stay fp32 */
+    GR_PRECISION_BF16, /* compute in bf16, accumulate in fp32; inputs and outputs stay fp32 */
+    GR_PRECISION_INT8 /* convolutions and matrices of constant weights in 8 bits, where the range of
+                         what goes in is known; what is left in bf16 where that is fast, else fp32
+                       */
 };
 
 struct gr_plan_options {
     int64_t batch; /* replaces an unknown first dimension of every input; >= 1 */
     enum gr_precision precision;
+    const struct gr_ranges *ranges; /* for INT8; see exec/ranges.h */
     int parts; /* the batch is cut into so many, each run by one thread on its own: nothing waits
                   between steps. Divides the batch, which all inputs and outputs have first */
     bool fuse; /* fold batch-norm, fuse activations and sums; off only in tests */
@@ -50,6 +54,7 @@ size_t gr_plan_get_work_size(const struct gr_plan *p);
 struct gr_step_info {
     const char *node, *op, *kernel; /* "brgconv:avx512_core", "reference" */
     const char *fused;              /* "BatchNormalization Relu", or "" */
+    bool int8;                      /* reads 8 bits */
     struct gr_type out;
     double macs, bytes;
 };

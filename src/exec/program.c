@@ -134,7 +134,7 @@ enum graft_status program_add_const(struct program *p, struct gr_tensor *t, int 
         return gr_error_nomem(err);
     }
     struct program_value *v = &p->values[p->n_values];
-    *v = (struct program_value){"", {t->dtype, t->shape}, *t, 0, -1, -1};
+    *v = (struct program_value){"", {t->dtype, t->shape}, *t, {0}, 0, -1, -1};
     memset(t, 0, sizeof *t);
     *value = (int)p->n_values++;
     return GRAFT_OK;
@@ -201,7 +201,7 @@ enum graft_status program_init(struct program *out, const struct gr_graph *g,
         memcpy(p.outputs, outputs, n_outputs * sizeof *p.outputs);
     for (size_t i = 0; i < g->n_values; i++) {
         struct program_value *v = &p.values[p.n_values++];
-        *v = (struct program_value){g->values[i].name, types->type[i], {0}, 0, -1, -1};
+        *v = (struct program_value){g->values[i].name, types->type[i], {0}, {0}, 0, -1, -1};
         if (types->konst[i].buf)
             v->konst = gr_tensor_ref(&types->konst[i]);
     }

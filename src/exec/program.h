@@ -10,6 +10,7 @@ struct program_value {
     const char *name;
     struct gr_type type;
     struct gr_tensor konst; /* buf != NULL: known before running */
+    struct gr_quant quant;  /* set by pass_int8 */
     /* Set by program_count: */
     int n_uses;   /* by steps and as outputs of the plan */
     int maker;    /* the step that makes it, or -1 */
@@ -61,6 +62,12 @@ static inline const struct gr_tensor *program_const(const struct program *p, int
 /* The passes. */
 enum graft_status pass_fold(struct program *p, struct graft_error *err);
 enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *err);
+
+/* Marks the values that plans in 8 bits read as such: `marks` has one place per value. */
+void pass_int8_mark(const struct program *p, bool *marks);
+/* Gives each of them whose range is known its scale. */
+struct gr_ranges;
+enum graft_status pass_int8(struct program *p, const struct gr_ranges *r, struct graft_error *err);
 
 /* Operators that only passes make: with a meaning, but in no file. */
 extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle;

@@ -180,6 +180,8 @@ enum graft_status gr_meta_write(struct gr_model *m, const struct gr_meta_extra *
         s = gr_model_set_prop(m, "graft.cut", x->cut, err);
     if (!s && x->precision)
         s = gr_model_set_prop(m, "graft.precision", x->precision, err);
+    if (!s && x->int8)
+        s = gr_model_set_prop(m, "graft.int8", x->int8, err);
     if (!s && x->verdict)
         s = gr_model_set_prop(m, "graft.verdict", x->verdict, err);
     if (!s && x->arch)

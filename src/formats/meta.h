@@ -8,7 +8,8 @@
 struct gr_meta_extra {
     const char *task;      /* NULL: "classify" */
     const char *cut;       /* name of the value at which the source was cut */
-    const char *precision; /* in which the network was computed: "fp32", "bf16" */
+    const char *precision; /* in which the network was computed: "fp32", "bf16", "int8" */
+    const char *int8;      /* for the latter, the ranges of its values as JSON */
     const char *metrics_json;
     const char *verdict; /* against the naive baselines: "helps", "no difference", "hurts" */
     const char *arch;    /* "ResNet-18" */

@@ -5,7 +5,7 @@
 #include "base/hash.h"
 #include "core/edit.h"
 #include "core/model.h"
-#include "exec/plan.h"
+#include "exec/ranges.h"
 
 /* ---- open.c: a model from any file ----------------------------------------------------------- */
 
@@ -57,12 +57,16 @@ struct gr_network {
     struct gr_plan *plan;
     struct graft_preprocess pre;
     int64_t batch;
-    int64_t width;      /* of the vector */
-    const char *name;   /* the model's path, borrowed, for messages */
-    char cut[256];      /* names of the values cut at, comma-separated */
-    bool channels_last; /* the graph's input is (N,H,W,C) */
+    int64_t width;           /* of the vector */
+    const char *name;        /* the model's path, borrowed, for messages */
+    char cut[256];           /* names of the values cut at, comma-separated */
+    bool channels_last;      /* the graph's input is (N,H,W,C) */
+    struct gr_ranges ranges; /* owned; of a plan in int8 */
 };
-/* The features: cut at `cut` (comma-separated names) or, when NULL, where the head begins. */
+/* A plan in int8 takes its ranges from the model's properties. Features of a model without them are
+   planned in fp32, for gr_network_settle to find them.
+
+   The features: cut at `cut` (comma-separated names) or, when NULL, where the head begins. */
 enum graft_status gr_network_features(const struct gr_model *m, const char *cut, int64_t batch,
                                       enum graft_precision precision, struct gr_network *net,
                                       struct graft_error *err);
@@ -76,6 +80,10 @@ enum graft_status gr_network_below(const struct gr_model *m, const struct gr_gra
                                    int64_t batch, enum graft_precision precision,
                                    struct gr_network *net, struct graft_error *err);
 enum graft_precision gr_network_precision(const struct gr_network *net); /* never AUTO */
+const char *gr_precision_name(enum graft_precision precision);           /* "fp32" */
+/* The same network in int8; takes the ranges over, also on failure. */
+enum graft_status gr_network_to_int8(const struct gr_model *m, struct gr_network *net,
+                                     struct gr_ranges *ranges, struct graft_error *err);
 /* The same network, planned in fp32. */
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
                                      struct gr_network *fp32, struct graft_error *err);
@@ -83,6 +91,14 @@ enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_n
 enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
                                   struct graft_error *err);
 void gr_network_clear(struct gr_network *net);
+
+/* ---- ranges.c: ranges as the property graft.int8 of a model -----------------------------------
+ */
+
+/* {"value": [low, high], ...}, low 0 or -high; free with gr_free, NULL: no memory. */
+char *gr_job_print_ranges(const struct gr_ranges *r);
+enum graft_status gr_job_parse_ranges(const char *text, struct gr_ranges *r,
+                                      struct graft_error *err);
 
 /* ---- input.c: other planes, another size ------------------------------------------------------
  */

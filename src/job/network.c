@@ -11,6 +11,7 @@ void gr_network_clear(struct gr_network *net)
 {
     gr_plan_free(net->plan);
     gr_graph_free(net->graph);
+    gr_ranges_clear(&net->ranges);
     memset(net, 0, sizeof *net);
 }
 
@@ -47,10 +48,22 @@ static enum graft_status check_input(const struct gr_model *m, struct gr_network
     return s;
 }
 
+static enum graft_status read_ranges(const struct gr_model *m, struct gr_network *net,
+                                     struct graft_error *err)
+{
+    const char *text = gr_model_get_prop(m, "graft.int8");
+    if (!text)
+        return gr_error(err, GRAFT_E_ARG,
+                        "the model does not say the ranges of its values, which int8 needs; "
+                        "'graft train --precision int8' writes them");
+    return gr_job_parse_ranges(text, &net->ranges, err);
+}
+
 static enum graft_status make_plan(const struct gr_model *m, enum graft_precision precision,
                                    struct gr_network *net, struct graft_error *err)
 {
-    static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16};
+    static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16,
+                                           GR_PRECISION_INT8};
     struct gr_plan_options o;
     struct gr_type *t = NULL;
     const char *settled = gr_model_get_prop(m, "graft.precision");
@@ -60,7 +73,14 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
     o.precision = of[precision];
     if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
         o.precision = GR_PRECISION_FP32;
-    enum graft_status s = gr_job_input_types(m, net->batch, &t, err);
+    if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "int8"))
+        o.precision = gr_cpu_has_int8() ? GR_PRECISION_INT8 : GR_PRECISION_FP32;
+    enum graft_status s = GRAFT_OK;
+    if (o.precision == GR_PRECISION_INT8 && !net->ranges.n)
+        s = read_ranges(m, net, err);
+    o.ranges = &net->ranges;
+    if (!s)
+        s = gr_job_input_types(m, net->batch, &t, err);
     if (!s)
         s = gr_plan_new(net->graph, 0, NULL, &t[0].shape, &o, &net->plan, err);
     gr_free(t);
@@ -116,6 +136,12 @@ enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *
     const size_t planes = (size_t)gr_preprocess_channels(p);
     gr_hasher_add(h, p->mean, planes * sizeof *p->mean);
     gr_hasher_add(h, p->std, planes * sizeof *p->std);
+    for (size_t i = 0; i < net->ranges.n; i++) {
+        const struct gr_range *r = &net->ranges.items[i];
+        gr_hasher_add_str(h, r->value);
+        gr_hasher_add(h, &r->high, sizeof r->high);
+        gr_hasher_add_i64(h, r->below);
+    }
     *key = gr_hasher_get(h);
     gr_hasher_free(h);
     return s;
@@ -191,8 +217,27 @@ static enum graft_status finish(const struct gr_model *m, enum graft_precision p
 
 enum graft_precision gr_network_precision(const struct gr_network *net)
 {
-    return gr_plan_get_precision(net->plan) == GR_PRECISION_BF16 ? GRAFT_PRECISION_BF16
-                                                                 : GRAFT_PRECISION_FP32;
+    static const enum graft_precision of[] = {[GR_PRECISION_FP32] = GRAFT_PRECISION_FP32,
+                                              [GR_PRECISION_BF16] = GRAFT_PRECISION_BF16,
+                                              [GR_PRECISION_INT8] = GRAFT_PRECISION_INT8};
+    return of[gr_plan_get_precision(net->plan)];
+}
+
+const char *gr_precision_name(enum graft_precision precision)
+{
+    static const char *const names[] = {"auto", "fp32", "bf16", "int8"};
+    return names[precision];
+}
+
+enum graft_status gr_network_to_int8(const struct gr_model *m, struct gr_network *net,
+                                     struct gr_ranges *ranges, struct graft_error *err)
+{
+    gr_plan_free(net->plan);
+    net->plan = NULL;
+    gr_ranges_clear(&net->ranges);
+    net->ranges = *ranges;
+    *ranges = (struct gr_ranges){0};
+    return make_plan(m, GRAFT_PRECISION_INT8, net, err);
 }
 
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
@@ -201,6 +246,7 @@ enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_n
     *fp32 = *net;
     fp32->graph = NULL;
     fp32->plan = NULL;
+    fp32->ranges = (struct gr_ranges){0};
     enum graft_status s = gr_graph_copy(net->graph, &fp32->graph, err);
     if (!s)
         s = make_plan(m, GRAFT_PRECISION_FP32, fp32, err);
@@ -249,6 +295,8 @@ enum graft_status gr_network_features(const struct gr_model *m, const char *cut,
         s = free_batch(m, net, err);
     gr_inferred_clear(&types);
     gr_free(inputs);
+    if (precision == GRAFT_PRECISION_INT8 && !gr_model_get_prop(m, "graft.int8"))
+        precision = GRAFT_PRECISION_FP32;
     return finish(m, precision, false, net, s, err);
 }
 

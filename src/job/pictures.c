@@ -15,7 +15,7 @@ enum graft_status gr_data_options_check(const struct graft_data_options *o, stru
         return gr_error(err, GRAFT_E_ARG, "%d workers", o->workers);
     if (o->max_pixels < 1)
         return gr_error(err, GRAFT_E_ARG, "max_pixels is %lld", (long long)o->max_pixels);
-    if ((unsigned)o->precision > GRAFT_PRECISION_BF16)
+    if ((unsigned)o->precision > GRAFT_PRECISION_INT8)
         return gr_error(err, GRAFT_E_ARG, "unknown precision %d", (int)o->precision);
     return GRAFT_OK;
 }

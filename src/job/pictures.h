@@ -3,6 +3,7 @@
 #define GR_JOB_PICTURES_H
 
 #include "data/dataset.h"
+#include "data/preprocess.h"
 #include "job/job.h"
 
 /* An augmented view of every picture, a pure function of seed, number and place in the list. */
@@ -66,11 +67,41 @@ enum graft_status gr_cache_of_options(const struct graft_data_options *o,
                                       struct graft_error *err);
 
 /* ---- precision.c ---- */
-/* With precision AUTO and a plan in bf16: measures on the first pictures how far it is from fp32,
-   says so, and takes fp32 where that is more than 1 %. */
+/* Picture i of p->ds as the network takes it. A zeroed reader serves many. */
+struct gr_picture_reader {
+    struct gr_preprocessor pp;
+    uint8_t *bytes;
+    size_t cap;
+    float *one;
+};
+enum graft_status gr_network_picture(const struct gr_network *net, struct gr_picture_reader *r,
+                                     const struct gr_pictures *p, size_t i, int64_t max_pixels,
+                                     float *x, struct graft_error *err);
+void gr_picture_reader_clear(struct gr_picture_reader *r);
+/* Mean over n rows of |a - b| / |b|. */
+float gr_mean_difference(const float *a, const float *b, size_t n, size_t width);
+/* With precision INT8 and no ranges yet: gr_network_calibrate. With precision AUTO and a plan in
+   bf16: measures on the first pictures how far it is from fp32, says so, and takes fp32 where that
+   is more than 1 %. */
 enum graft_status gr_network_settle(struct gr_network *net, const struct gr_model *m,
                                     const struct gr_pictures *p, const struct graft_data_options *o,
                                     const struct graft_events *ev, struct graft_error *err);
+
+/* ---- precision_int8.c ---- */
+/* Finds the ranges of the network's values on up to 128 pictures, those for training where there
+   are such, and plans it anew in int8. A pure function of the pictures and o->seed. */
+enum graft_status gr_network_calibrate(struct gr_network *net, const struct gr_model *m,
+                                       const struct gr_pictures *p,
+                                       const struct graft_data_options *o,
+                                       const struct graft_events *ev, struct graft_error *err);
+/* Is int8 good enough to learn from? The head's accuracy on held-out pictures for training and
+   validation, by cross-validation, with the features in p and with those of the same network in
+   fp32; GRAFT_E_GATE when it is more than half a point lower. `how` as for the head itself. */
+struct gr_head_options;
+enum graft_status gr_int8_check(const struct gr_model *m, const struct gr_network *net,
+                                const struct gr_pictures *p, const struct gr_head_options *how,
+                                const struct graft_data_options *o, const struct graft_events *ev,
+                                struct graft_error *err);
 
 void gr_pictures_clear(struct gr_pictures *p);
 

@@ -10,37 +10,54 @@
 /* Mean over pictures of |bf16 - fp32| / |fp32| above which bf16 is not chosen by itself. */
 #define BF16_LIMIT 0.01
 
+enum graft_status gr_network_picture(const struct gr_network *net, struct gr_picture_reader *r,
+                                     const struct gr_pictures *p, size_t i, int64_t max_pixels,
+                                     float *x, struct graft_error *err)
+{
+    const int64_t planes = gr_preprocess_channels(&net->pre);
+    const int64_t pixels = (int64_t)net->pre.width * net->pre.height;
+    size_t size;
+    r->pp.limits = (struct gr_image_limits){max_pixels, GR_IMAGE_MAX_SIDE};
+    if (!r->one && !(r->one = gr_alloc_array((size_t)(planes * pixels), sizeof *r->one)))
+        return gr_error_nomem(err);
+    enum graft_status s = gr_source_read(p->ds.source, p->ds.examples[i].path, GR_MAX_PICTURE_FILE,
+                                         &r->bytes, &r->cap, &size, err);
+    if (!s)
+        s = gr_preprocess_picture(&r->pp, r->bytes, size, &net->pre, r->one, NULL, err);
+    if (!s && net->channels_last)
+        gr_planes_last(r->one, planes, pixels, x);
+    else if (!s)
+        memcpy(x, r->one, (size_t)(planes * pixels) * sizeof *x);
+    return s;
+}
+
+void gr_picture_reader_clear(struct gr_picture_reader *r)
+{
+    gr_preprocessor_clear(&r->pp);
+    gr_free(r->one);
+    gr_free(r->bytes);
+}
+
 /* Prepares the first readable pictures; their number. */
 static enum graft_status load_first(const struct gr_network *net, const struct gr_pictures *p,
                                     int64_t max_pixels, float *x, size_t *n,
                                     struct graft_error *err)
 {
-    struct gr_preprocessor pp = {.limits = {max_pixels, GR_IMAGE_MAX_SIDE}};
-    const size_t planes = (size_t)gr_preprocess_channels(&net->pre);
-    const size_t pixels = (size_t)net->pre.width * (size_t)net->pre.height;
-    const size_t size = planes * pixels, batch = (size_t)net->batch;
-    float *one = gr_alloc_array(size, sizeof *one);
-    uint8_t *bytes = NULL;
-    size_t cap = 0;
-    enum graft_status s = one ? GRAFT_OK : gr_error_nomem(err);
+    struct gr_picture_reader r = {0};
+    const size_t batch = (size_t)net->batch;
+    const size_t size = (size_t)gr_shape_count(&gr_plan_get_input(net->plan, 0)->shape) / batch;
+    enum graft_status s = GRAFT_OK;
     *n = 0;
     for (size_t i = 0; !s && i < p->ds.n && i < 4 * batch && *n < batch; i++) {
         struct graft_error bad;
-        size_t got;
-        if (gr_source_read(p->ds.source, p->ds.examples[i].path, GR_MAX_PICTURE_FILE, &bytes, &cap,
-                           &got, &bad) ||
-            gr_preprocess_picture(&pp, bytes, got, &net->pre, one, NULL, &bad))
-            continue; /* listed when its turn comes */
-        if (net->channels_last)
-            gr_planes_last(one, (int64_t)planes, (int64_t)pixels, x + *n * size);
-        else
-            memcpy(x + *n * size, one, size * sizeof *x);
-        ++*n;
+        s = gr_network_picture(net, &r, p, i, max_pixels, x + *n * size, &bad);
+        if (s == GRAFT_E_NOMEM)
+            break;
+        *n += !s; /* the others are listed when their turn comes */
+        s = GRAFT_OK;
     }
-    gr_preprocessor_clear(&pp);
-    gr_free(one);
-    gr_free(bytes);
-    return s;
+    gr_picture_reader_clear(&r);
+    return s ? gr_error_nomem(err) : GRAFT_OK;
 }
 
 static enum graft_status run_plan(const struct gr_plan *plan, const float *x, float *y,
@@ -56,7 +73,7 @@ static enum graft_status run_plan(const struct gr_plan *plan, const float *x, fl
     return s;
 }
 
-static float mean_difference(const float *a, const float *b, size_t n, size_t width)
+float gr_mean_difference(const float *a, const float *b, size_t n, size_t width)
 {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -91,7 +108,7 @@ static enum graft_status measure(const struct gr_model *m, const struct gr_netwo
             gr_error_in(err, s, "%s", m->path);
     }
     if (!s)
-        *difference = mean_difference(a, b, n, width);
+        *difference = gr_mean_difference(a, b, n, width);
     gr_free_aligned(x);
     gr_free_aligned(a);
     gr_free_aligned(b);
@@ -146,6 +163,8 @@ enum graft_status gr_network_settle(struct gr_network *net, const struct gr_mode
     struct gr_cache *cache = NULL;
     struct gr_network fp32 = {0};
     float difference = 0;
+    if (o->precision == GRAFT_PRECISION_INT8 && !net->ranges.n)
+        return gr_network_calibrate(net, m, p, o, ev, err);
     if (o->precision != GRAFT_PRECISION_AUTO ||
         gr_plan_get_precision(net->plan) != GR_PRECISION_BF16)
         return GRAFT_OK;

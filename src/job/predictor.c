@@ -56,7 +56,7 @@ enum graft_status gr_job_labels(const struct gr_model *m, int64_t width, char **
 enum graft_status graft_predictor_new(struct graft_model *model, enum graft_precision precision,
                                       struct graft_predictor **out, struct graft_error *err)
 {
-    if ((unsigned)precision > GRAFT_PRECISION_BF16)
+    if ((unsigned)precision > GRAFT_PRECISION_INT8)
         return gr_error(err, GRAFT_E_ARG, "unknown precision %d", (int)precision);
     struct graft_predictor *p = gr_alloc_zero(1, sizeof *p);
     if (!p)

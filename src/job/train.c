@@ -135,6 +135,17 @@ static enum graft_status check_source(const struct training *t, struct graft_err
                     t->from);
 }
 
+/* Ranges are of the values of a network whose weights stay; those of another training are not
+   taken over. */
+static enum graft_status forget_ranges(struct training *t, struct graft_error *err)
+{
+    const char *settled = gr_model_get_prop(&t->model, "graft.precision");
+    enum graft_status s = GRAFT_OK;
+    if (settled && !strcmp(settled, "int8"))
+        s = gr_model_set_prop(&t->model, "graft.precision", NULL, err);
+    return s ? s : gr_model_set_prop(&t->model, "graft.int8", NULL, err);
+}
+
 static enum graft_status open_source(struct training *t, struct graft_error *err)
 {
     const struct graft_train_options *o = t->o;
@@ -146,6 +157,8 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
         s = gr_sha256_file(t->model.path, t->sha256, err);
     if (!s && t->from)
         s = check_source(t, err);
+    if (!s)
+        s = forget_ranges(t, err);
     if (!s)
         s = gr_network_features(&t->model, o->cut, o->pictures.batch, o->pictures.precision,
                                 &t->net, err);
@@ -237,6 +250,10 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
         return gr_error(err, GRAFT_E_ARG,
                         "a network with random weights is trained whole: unfreeze must be \"all\", "
                         "scratch false, lora 0");
+    if (o->pictures.precision == GRAFT_PRECISION_INT8 && (o->arch || o->finetune.unfreeze))
+        return gr_error(err, GRAFT_E_ARG,
+                        "int8 is for a network whose weights stay; one that is trained itself "
+                        "(unfreeze, arch) takes fp32 or bf16");
     if (!dot || strcmp(dot, ".onnx") != 0)
         return gr_error(err, GRAFT_E_ARG, "%s: the name of the new model must end in .onnx",
                         o->out);
@@ -258,6 +275,16 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
     if (!s)
         s = gr_job_gate(o->require, NULL, err);
     return s ? s : gr_job_check_out(o->out, err);
+}
+
+static enum graft_status check_int8(const struct training *t, struct graft_error *err)
+{
+    struct gr_head_options how = t->how;
+    if (gr_network_precision(&t->net) != GRAFT_PRECISION_INT8)
+        return GRAFT_OK;
+    if (how.method == GR_METHOD_LOGISTIC)
+        how.lambda = t->fit.lambda;
+    return gr_int8_check(&t->model, &t->net, &t->pics, &how, &t->o->pictures, t->ev, err);
 }
 
 static enum graft_status fit_head(struct training *t, struct graft_error *err)
@@ -498,7 +525,8 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
 {
     static const char *const verdicts[] = {"no difference", "helps", "hurts"};
     const struct gr_model *src = &t->model;
-    char metrics[256];
+    const enum graft_precision precision = written_precision(t);
+    char metrics[256], *ranges = NULL;
     const struct gr_metrics *m = &t->metrics[t->chosen];
     snprintf(metrics, sizeof metrics,
              "{\"test\": %zu, \"accuracy\": %.6f, \"accuracy_95\": [%.6f, %.6f], "
@@ -516,9 +544,12 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     out->ir_version = src->ir_version;
     out->pre = src->pre;
     out->has_pre = true; /* a guess no longer: the head was learned with it */
+    if (!s && precision == GRAFT_PRECISION_INT8 && !(ranges = gr_job_print_ranges(&t->net.ranges)))
+        s = gr_error_nomem(err);
     const struct gr_meta_extra extra = {
         .cut = t->net.cut,
-        .precision = written_precision(t) == GRAFT_PRECISION_BF16 ? "bf16" : "fp32",
+        .precision = gr_precision_name(precision),
+        .int8 = ranges,
         .metrics_json = metrics,
         .verdict = verdicts[t->verdict],
         .arch = src->arch,
@@ -530,6 +561,7 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
     };
     if (!s)
         s = gr_meta_write(out, &extra, err);
+    gr_free(ranges);
     return s;
 }
 
@@ -644,6 +676,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         s = gr_teacher_ask(o->teacher, &t->pics, &o->pictures, t->ev, &t->teacher, err);
     if (!s && !o->arch)
         s = fit_head(t, err);
+    if (!s && !o->arch)
+        s = check_int8(t, err);
     if (!s && !o->arch)
         s = measure_head(t, err);
     if (!s)
