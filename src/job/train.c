@@ -671,6 +671,16 @@ static enum graft_status write_run(struct training *t, struct gr_report *r, stru
     return s;
 }
 
+/* Everything is written: nothing is left to go on from. */
+static void forget_checkpoints(const struct training *t)
+{
+    char *scratch = gr_path_join(t->run_dir, "scratch");
+    gr_tune_forget(t->run_dir);
+    if (scratch)
+        gr_tune_forget(scratch);
+    gr_free(scratch);
+}
+
 static enum graft_status run(struct training *t, struct graft_result **result,
                              struct graft_error *err)
 {
@@ -717,6 +727,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         return s;
     fill_report(t, methods, gr_job_print_preprocess(&t->model.pre, text, sizeof text), &report);
     s = write_run(t, &report, err);
+    if (!s)
+        forget_checkpoints(t);
     if (!s && result)
         s = gr_result_new(&report, o->out, t->run_dir, result, err);
     if (!s)

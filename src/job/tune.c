@@ -423,11 +423,27 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
     }
     if (!s)
         s = gr_file_write(history, t->history.data, t->history.size, err);
-    if (!s && !t->task->keep_checkpoint)
-        remove(checkpoint); /* the work is done; nothing is left to go on from */
     gr_free(checkpoint);
     gr_free(history);
     return s;
+}
+
+void gr_tune_forget(const char *dir)
+{
+    char *path = gr_path_join(dir, "checkpoint");
+    if (path)
+        remove(path);
+    gr_free(path);
+    for (size_t depth = 1; (path = gr_sprintf("%s/unfreeze-%zu", dir, depth)); depth++) {
+        char *inside = gr_path_join(path, "checkpoint");
+        const bool there = gr_is_dir(path);
+        gr_free(path);
+        if (there && inside)
+            remove(inside);
+        gr_free(inside);
+        if (!there)
+            break;
+    }
 }
 
 /* Before the last linear layer, in what is trained only: the network that is written has none. */
