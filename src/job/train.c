@@ -671,6 +671,26 @@ static enum graft_status write_run(struct training *t, struct gr_report *r, stru
     return s;
 }
 
+/* What an earlier run of that name wrote and this one did not would be taken for its own. */
+static void forget_earlier(const struct training *t)
+{
+    const struct graft_finetune_options *f = &t->o->finetune;
+    const bool tuned = f->unfreeze && strcmp(f->unfreeze, "auto") != 0; /* else not in run_dir */
+    const struct {
+        const char *name;
+        bool written;
+    } files[] = {{"history.jsonl", tuned},
+                 {"lr_finder.csv", tuned && f->find_lr},
+                 {"adapter_model.safetensors", tuned && f->lora},
+                 {"adapter_config.json", tuned && f->lora}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = files[i].written ? NULL : gr_path_join(t->run_dir, files[i].name);
+        if (path)
+            remove(path);
+        gr_free(path);
+    }
+}
+
 /* Everything is written: nothing is left to go on from. */
 static void forget_checkpoints(const struct training *t)
 {
@@ -729,6 +749,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
     s = write_run(t, &report, err);
     if (!s)
         forget_checkpoints(t);
+    if (!s)
+        forget_earlier(t);
     if (!s && result)
         s = gr_result_new(&report, o->out, t->run_dir, result, err);
     if (!s)
