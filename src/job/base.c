@@ -15,10 +15,26 @@ static bool try_path(char *path, size_t size, const char *dir, const char *middl
     return n > 0 && (size_t)n < size && gr_is_file(path);
 }
 
+/* In `file`'s folder or one above it: an installed tree may be moved. */
+static bool try_near(char *path, size_t size, const char *file)
+{
+    char dir[PATH_MAX];
+    if (!realpath(file, dir))
+        return false;
+    for (int up = 0; up < 5; up++) {
+        char *slash = strrchr(dir, '/');
+        if (!slash || slash == dir)
+            return false;
+        *slash = 0;
+        if (try_path(path, size, dir, "share/graft/") || try_path(path, size, dir, "models/"))
+            return true;
+    }
+    return false;
+}
+
 enum graft_status graft_base_model(char *path, size_t size, struct graft_error *err)
 {
     const char *given = getenv("GRAFT_BASE");
-    char dir[PATH_MAX];
     Dl_info here;
     if (given && *given) {
         int n = snprintf(path, size, "%s", given);
@@ -27,19 +43,12 @@ enum graft_status graft_base_model(char *path, size_t size, struct graft_error *
         return gr_error(err, GRAFT_E_IO, "%s: the model that $GRAFT_BASE names is not there",
                         given);
     }
-    /* The program's or library's own file, and up from there: an installed tree may be moved. */
+    /* The library's own file; of a program only the word it was called by is known that way. */
     if (dladdr((const void *)(uintptr_t)&graft_base_model, &here) && here.dli_fname &&
-        realpath(here.dli_fname, dir)) {
-        for (int up = 0; up < 5; up++) {
-            char *slash = strrchr(dir, '/');
-            if (!slash || slash == dir)
-                break;
-            *slash = 0;
-            if (try_path(path, size, dir, "share/graft/") || try_path(path, size, dir, "models/"))
-                return GRAFT_OK;
-        }
-    }
-    if (try_path(path, size, "/usr/local", "share/graft/") ||
+        strchr(here.dli_fname, '/') && try_near(path, size, here.dli_fname))
+        return GRAFT_OK;
+    if (try_near(path, size, "/proc/self/exe") ||
+        try_path(path, size, "/usr/local", "share/graft/") ||
         try_path(path, size, "/usr", "share/graft/"))
         return GRAFT_OK;
     return gr_error(err, GRAFT_E_IO,

@@ -212,7 +212,11 @@ static void networks(void **state)
                                                  (int)net.out[2 + bn_train], f, &worst_grad);
             printf("%-20s picture %-2d %-8s gradients off by %.1e, losses by %.1e\n", net.title,
                    (int)net.out[2 + bn_train], bn_train ? "training" : "frozen", worst_grad, worst);
-            grads[bn_train] = grads[bn_train] || worst_grad <= 1e-4;
+            /* A kink turned over moves MobileNetV2's gradients by up to 5e-2 (kinks.py). With the
+               kernels for AVX-512 one of its pictures agrees to 5e-5 in training; other orders of
+               summation turn a small one over in each. */
+            bool kinks = bn_train && !strncmp(net.title, "MobileNetV2", 11);
+            grads[bn_train] = grads[bn_train] || worst_grad <= (kinks ? 2e-3 : 1e-4);
             losses[bn_train] = losses[bn_train] || worst <= 1e-4;
         }
         gr_model_clear(&m);
