@@ -434,10 +434,12 @@ def train(data, model, out, *, labels=None, splits=None, progress=None, note=Non
     `splits`: "train", "val", "test"), with the source network `model`, into the file `out` (.onnx).
     `options`: any of graft_train_options, graft_data_options and graft_finetune_options by name
     (unfreeze, epochs, lr, batch_size, cut, head, seed, test, cache, precision="fp32", ...), and
-    preprocess={"mean": 0.5, ...}. progress(topic, done, total, unit); note(level, topic, text)."""
+    preprocess={"mean": 0.5, ...}. progress(topic, done, total, unit); note(level, topic, text).
+    model=None takes the small network that comes with graft."""
     o = graft_train_options()
     _lib.graft_train_options_init(byref(o))
-    setattr(o, "from", _bytes(model))
+    if model is not None:
+        setattr(o, "from", _bytes(model))
     return _train(o, data, out, labels, splits, progress, note, options)
 
 

@@ -7,7 +7,12 @@
 enum graft_status gr_graph_fold_half(struct gr_graph *g, size_t *n, struct graft_error *err)
 {
     enum graft_status s = GRAFT_OK;
+    int *full = gr_alloc_array(g->n_values, sizeof *full); /* the value that has it in float32 */
     *n = 0;
+    if (!full)
+        return gr_error_nomem(err);
+    for (size_t v = 0; v < g->n_values; v++)
+        full[v] = -1;
     for (size_t i = 0; !s && i < g->n_nodes; i++) {
         const struct gr_node *c = &g->nodes[i];
         const bool cast =
@@ -17,13 +22,18 @@ enum graft_status gr_graph_fold_half(struct gr_graph *g, size_t *n, struct graft
         if (!to || to->type != GR_ATTR_INT || to->i != GR_F32 || c->in[0] < 0 || c->out[0] < 0 ||
             g->values[c->in[0]].data.dtype != GR_F16 || !gr_value_is_const(&g->values[c->in[0]]))
             continue;
-        s = gr_tensor_convert(&g->values[c->in[0]].data, GR_F32, &t, err);
+        if (full[c->in[0]] < 0)
+            s = gr_tensor_convert(&g->values[c->in[0]].data, GR_F32, &t, err);
+        else /* many casts of one constant take no more room than one */
+            t = gr_tensor_ref(&g->values[full[c->in[0]]].data);
+        full[c->in[0]] = c->out[0];
         g->values[c->out[0]].producer = -1;
         if (!s)
             s = gr_graph_set_const(g, c->out[0], &t, err);
         gr_tensor_clear(&t);
         ++*n;
     }
+    gr_free(full);
     if (s || !*n)
         return s;
     int *outputs = gr_alloc_array(g->n_outputs, sizeof *outputs);

@@ -144,6 +144,8 @@ static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
     po.precision = of[b->o->precision];
     if (po.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
         po.precision = GR_PRECISION_FP32;
+    if (po.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "int8"))
+        gr_warn(b->ev, "precision", "the model runs in int8, which is not measured here");
     po.parts = g->n_inputs == 1 ? gr_plan_usual_parts(po.batch) : 1;
     s = gr_plan_new(g, 0, NULL, shapes, &po, &b->plan, err);
     if (!s && po.parts > 1 && !divides(b->plan, po.batch)) {

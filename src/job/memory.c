@@ -99,7 +99,7 @@ enum graft_status gr_memory_fit(const struct gr_fit_task *task, struct gr_fit_ch
         if (!part)
             continue;
         s = make(task, part, task->loop->accumulate * k, &c, err);
-        if (s && k > 1) /* batch statistics need more than one value */
+        if (s && s != GRAFT_E_NOMEM && k > 1) /* batch statistics need more than one value */
             break;
         if (s)
             goto out;

@@ -29,7 +29,9 @@ enum graft_status gr_teacher_ask(const char *path, const struct gr_pictures *all
     if (!s)
         s = gr_pictures_subset(all, 1u << GR_SPLIT_TRAIN, &t->pics, err);
     if (!s)
-        s = gr_memory_check(o.memory, t->pics.ds.n * (size_t)net.width * sizeof(float),
+        s = gr_memory_check(o.memory,
+                            gr_plan_get_work_size(net.plan) +
+                                t->pics.ds.n * (size_t)net.width * sizeof(float),
                             "the teacher's probabilities", err);
     if (!s)
         s = gr_pictures_run(&t->pics, &net, &o, "teacher", ev, err);

@@ -183,7 +183,9 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
 static enum graft_status check_memory(const struct training *t, struct graft_error *err)
 {
     const struct gr_network *net = &t->net;
-    const size_t picture = (size_t)net->pre.width * (size_t)net->pre.height * 3 * sizeof(float);
+    const size_t planes = (size_t)gr_preprocess_channels(&net->pre);
+    const size_t picture =
+        (size_t)net->pre.width * (size_t)net->pre.height * planes * sizeof(float);
     const size_t each = (size_t)net->width * sizeof(float) + GR_THUMB;
     return gr_memory_check(t->o->pictures.memory,
                            gr_plan_get_work_size(net->plan) + 4 * (size_t)net->batch * picture +
@@ -234,6 +236,20 @@ static enum graft_status gather_sets(struct training *t, struct graft_error *err
     return GRAFT_OK;
 }
 
+/* How the same architecture is trained from random weights: whole, whatever moves of the source. */
+static struct graft_finetune_options scratch_options(const struct graft_train_options *o)
+{
+    struct graft_finetune_options how = o->finetune;
+    how.unfreeze = "all";
+    how.bn = "train";
+    how.layer_decay = 1;
+    how.pull = 0;
+    how.lora = 0;
+    how.views = 1;
+    how.gradual = false;
+    return how;
+}
+
 /* Everything that can be wrong with the options is found before any work. */
 static enum graft_status check_options(struct training *t, struct graft_error *err)
 {
@@ -270,6 +286,10 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
         t->how.lambda = o->l2 > 0 ? o->l2 : DBL_MIN; /* 0 would ask for cross-validation */
     if (!s)
         s = gr_tune_check(&o->finetune, err);
+    if (!s && o->scratch) {
+        const struct graft_finetune_options how = scratch_options(o);
+        s = gr_tune_check(&how, err);
+    }
     if (!s)
         s = gr_data_options_check(&o->pictures, err);
     if (!s)
@@ -429,6 +449,8 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
     struct gr_head_options head = t->how;
     if (!t->o->finetune.unfreeze)
         return GRAFT_OK;
+    if (!strcmp(t->o->finetune.unfreeze, "auto") && !t->n_val && !(t->o->pictures.val > 0))
+        return gr_error(err, GRAFT_E_ARG, "--unfreeze auto needs validation pictures (--val)");
     if (head.method == GR_METHOD_LOGISTIC)
         head.lambda = t->fit.lambda; /* as the cross-validation chose */
     const struct gr_tune_task task = {
@@ -458,9 +480,15 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
                 r->start_loss);
         return GRAFT_OK;
     }
-    gr_note(
-        t->ev, task.topic, "best after epoch %lld of %lld: validation loss %.4f, was %.4f; %.1f s",
-        (long long)r->best_epoch, (long long)r->n_epochs, r->best_loss, r->start_loss, r->seconds);
+    if (isnan(r->best_loss))
+        gr_note(t->ev, task.topic,
+                "no validation pictures: the last of %lld epochs is taken; %.1f s",
+                (long long)r->n_epochs, r->seconds);
+    else
+        gr_note(t->ev, task.topic,
+                "best after epoch %lld of %lld: validation loss %.4f, was %.4f; %.1f s",
+                (long long)r->best_epoch, (long long)r->n_epochs, r->best_loss, r->start_loss,
+                r->seconds);
     return measure_whole(t, t->tuned.graph,
                          t->o->arch ? t->o->pictures.precision : gr_network_precision(&t->net),
                          METHOD_TUNED, &t->scores, err);
@@ -470,7 +498,7 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
    model's knowledge is compared with. */
 static enum graft_status try_scratch(struct training *t, struct graft_error *err)
 {
-    struct graft_finetune_options how = t->o->finetune;
+    const struct graft_finetune_options how = scratch_options(t->o);
     struct gr_model model = {0};
     struct gr_network net = {0}, scores = {0};
     struct gr_tuned tuned = {0};
@@ -478,11 +506,6 @@ static enum graft_status try_scratch(struct training *t, struct graft_error *err
     enum graft_status s = GRAFT_OK;
     if (!t->o->scratch)
         return GRAFT_OK;
-    how.unfreeze = "all";
-    how.bn = "train";
-    how.layer_decay = 1;
-    how.pull = 0;
-    how.lora = 0;
     dir = gr_path_join(t->run_dir, "scratch");
     if (!dir)
         return gr_error_nomem(err);
@@ -648,6 +671,36 @@ static enum graft_status write_run(struct training *t, struct gr_report *r, stru
     return s;
 }
 
+/* What an earlier run of that name wrote and this one did not would be taken for its own. */
+static void forget_earlier(const struct training *t)
+{
+    const struct graft_finetune_options *f = &t->o->finetune;
+    const bool tuned = f->unfreeze && strcmp(f->unfreeze, "auto") != 0; /* else not in run_dir */
+    const struct {
+        const char *name;
+        bool written;
+    } files[] = {{"history.jsonl", tuned},
+                 {"lr_finder.csv", tuned && f->find_lr},
+                 {"adapter_model.safetensors", tuned && f->lora},
+                 {"adapter_config.json", tuned && f->lora}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = files[i].written ? NULL : gr_path_join(t->run_dir, files[i].name);
+        if (path)
+            remove(path);
+        gr_free(path);
+    }
+}
+
+/* Everything is written: nothing is left to go on from. */
+static void forget_checkpoints(const struct training *t)
+{
+    char *scratch = gr_path_join(t->run_dir, "scratch");
+    gr_tune_forget(t->run_dir);
+    if (scratch)
+        gr_tune_forget(scratch);
+    gr_free(scratch);
+}
+
 static enum graft_status run(struct training *t, struct graft_result **result,
                              struct graft_error *err)
 {
@@ -694,6 +747,10 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         return s;
     fill_report(t, methods, gr_job_print_preprocess(&t->model.pre, text, sizeof text), &report);
     s = write_run(t, &report, err);
+    if (!s)
+        forget_checkpoints(t);
+    if (!s)
+        forget_earlier(t);
     if (!s && result)
         s = gr_result_new(&report, o->out, t->run_dir, result, err);
     if (!s)

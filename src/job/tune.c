@@ -66,6 +66,9 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
         return gr_error(err, GRAFT_E_ARG, "adapters of rank %d on %s layers; %s", o->lora,
                         o->unfreeze ? o->unfreeze : "no",
                         o->unfreeze ? "expected at least 1" : "--lora needs --unfreeze");
+    if (!o->unfreeze && o->views > 1)
+        return gr_error(err, GRAFT_E_ARG, "%d views are for fine-tuning: --views needs --unfreeze",
+                        o->views);
     if (!o->unfreeze)
         return GRAFT_OK;
     if (find_word(o->optimizer, optimizers) < 0)
@@ -306,15 +309,19 @@ static void on_epoch(void *user, const struct gr_history_row *row)
     gr_buf_puts(b, "}\n");
 }
 
-static struct gr_hash task_key(const struct tuning *t)
+/* Of everything beside the options of the loop that decides the weights. */
+static enum graft_status task_key(const struct tuning *t, struct gr_hash *key,
+                                  struct graft_error *err)
 {
-    struct gr_hash parts[2] = {{0, 0}, {0, 0}};
+    struct gr_hash net;
     struct gr_hasher *h = gr_hasher_new();
-    if (!h || gr_network_hash(t->task->net, &parts[0], NULL)) {
+    enum graft_status s = h ? gr_network_hash(t->task->net, &net, err) : gr_error_nomem(err);
+    if (s) {
         gr_hasher_free(h);
-        return parts[0];
+        return s;
     }
-    gr_hasher_add(h, parts, sizeof parts[0]);
+    gr_hasher_add(h, &net, sizeof net);
+    gr_hasher_add_i64(h, t->task->precision);
     gr_hasher_add_str(h, t->task->how->unfreeze);
     gr_hasher_add_str(h, t->task->how->bn);
     gr_hasher_add_str(h, t->task->how->augment);
@@ -327,9 +334,11 @@ static struct gr_hash task_key(const struct tuning *t)
     gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
         gr_hasher_add_str(h, t->train.paths[i]);
-    parts[1] = gr_hasher_get(h);
+    for (size_t i = 0; i < t->val.pics.ds.n; i++)
+        gr_hasher_add_str(h, t->val.paths[i]);
+    *key = gr_hasher_get(h);
     gr_hasher_free(h);
-    return parts[1];
+    return GRAFT_OK;
 }
 
 /* The largest rate by Smith's range test; its curve goes into lr_finder.csv. */
@@ -380,7 +389,10 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
 {
     char *checkpoint = gr_path_join(t->task->dir, "checkpoint");
     char *history = gr_path_join(t->task->dir, "history.jsonl");
+    struct gr_hash key;
     enum graft_status s = checkpoint && history ? gr_mkdir(t->task->dir, err) : gr_error_nomem(err);
+    if (!s)
+        s = task_key(t, &key, err);
     if (!s) {
         struct gr_finetune_options o = loop_options(t, checkpoint);
         struct gr_shape shape = t->moving.border_shape;
@@ -397,7 +409,7 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
             .depth = t->moving.depth,
             .fresh = t->moving.fresh,
             .topic = t->task->topic,
-            .key = task_key(t),
+            .key = key,
             .events = t->task->ev,
             .on_epoch = on_epoch,
             .user = t,
@@ -411,11 +423,27 @@ static enum graft_status fit(struct tuning *t, struct gr_tuned *out, struct graf
     }
     if (!s)
         s = gr_file_write(history, t->history.data, t->history.size, err);
-    if (!s && !t->task->keep_checkpoint)
-        remove(checkpoint); /* the work is done; nothing is left to go on from */
     gr_free(checkpoint);
     gr_free(history);
     return s;
+}
+
+void gr_tune_forget(const char *dir)
+{
+    char *path = gr_path_join(dir, "checkpoint");
+    if (path)
+        remove(path);
+    gr_free(path);
+    for (size_t depth = 1; (path = gr_sprintf("%s/unfreeze-%zu", dir, depth)); depth++) {
+        char *inside = gr_path_join(path, "checkpoint");
+        const bool there = gr_is_dir(path);
+        gr_free(path);
+        if (there && inside)
+            remove(inside);
+        gr_free(inside);
+        if (!there)
+            break;
+    }
 }
 
 /* Before the last linear layer, in what is trained only: the network that is written has none. */
@@ -490,7 +518,7 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
     if (!s)
         s = drop_soft(t, err);
     if (!s && t->lora.n)
-        s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, o->from,
+        s = gr_lora_write(&t->lora, t->moving.upper, t->task->dir, t->task->model->path,
                           out->report.best_epoch > 0, err);
     return s;
 }

@@ -120,7 +120,6 @@ struct gr_tune_task {
     double teacher_weight;
     enum gr_precision precision; /* of the part that moves */
     bool want_losses;            /* fill gr_tuned.val_losses */
-    bool keep_checkpoint;        /* also when all is done: the same call then returns at once */
     const char *dir;             /* for the checkpoint and history.jsonl */
 };
 struct gr_tuned {
@@ -132,8 +131,11 @@ struct gr_tuned {
 };
 /* Everything that can be wrong with the options, before any work. */
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err);
+/* The checkpoint stays: with `resume` the same call then returns at once. */
 enum graft_status gr_tune(const struct gr_tune_task *t, struct gr_tuned *out,
                           struct graft_error *err);
+/* Removes the checkpoints in the folder of a task, those of gr_tune_depth too. */
+void gr_tune_forget(const char *dir);
 void gr_tuned_clear(struct gr_tuned *t);
 
 /* ---- tune_depth.c ---- */

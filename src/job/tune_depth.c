@@ -52,22 +52,12 @@ static enum graft_status tune_to(const struct gr_tune_task *t, size_t depth, str
     enum graft_status s = dir ? GRAFT_OK : gr_error_nomem(err);
     task.how = &how;
     task.dir = dir;
-    task.want_losses = task.keep_checkpoint = true;
+    task.want_losses = true;
     if (!s)
         s = gr_tune(&task, out, err);
     gr_free(dir);
     gr_free(name);
     return s;
-}
-
-static void forget_checkpoints(const struct gr_tune_task *t, size_t deepest)
-{
-    for (size_t d = 1; d <= deepest; d++) {
-        char *path = gr_sprintf("%s/unfreeze-%zu/checkpoint", t->dir, d);
-        if (path)
-            remove(path);
-        gr_free(path);
-    }
 }
 
 enum graft_status gr_tune_depth(const struct gr_tune_task *t, struct gr_tuned *out,
@@ -103,12 +93,10 @@ enum graft_status gr_tune_depth(const struct gr_tune_task *t, struct gr_tuned *o
         depth++;
     }
     gr_tuned_clear(&now);
-    if (!s) {
+    if (s)
+        gr_tuned_clear(out);
+    else
         gr_note(t->ev, t->topic, "%zu of %zu stages are trained (--unfreeze %zu does this at once)",
                 depth, n_stages, depth);
-        forget_checkpoints(t, depth + 1);
-    } else {
-        gr_tuned_clear(out);
-    }
     return s;
 }

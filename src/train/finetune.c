@@ -338,8 +338,12 @@ static enum graft_status run_epoch(struct gr_fit *f, struct graft_error *err)
 static enum graft_status start_or_resume(struct gr_fit *f, struct graft_error *err)
 {
     const struct gr_finetune_options *o = f->o;
-    if (!o->resume || !o->checkpoint || !gr_is_file(o->checkpoint))
+    if (!o->resume || !o->checkpoint || !gr_is_file(o->checkpoint)) {
+        if (o->resume && o->checkpoint)
+            gr_note(f->t->events, topic_of(f), "nothing to go on from at %s: from the start",
+                    o->checkpoint);
         return end_epoch(f, 0, err); /* the start is the first candidate */
+    }
     enum graft_status s = gr_fit_load(f, err);
     if (s)
         return s;

@@ -281,8 +281,9 @@ enum graft_status gr_init_unfold_batch_norm(struct gr_graph *g, size_t *n, struc
             return GRAFT_OK;
     for (size_t i = 0; !s && i < n_nodes; i++) {
         const struct gr_node *c = &g->nodes[i];
-        if (strcmp(c->op_type, "Conv") != 0 || *c->domain || c->n_in < 3 ||
-            !is_weight(g, c->in[1]) || !is_weight(g, c->in[2]))
+        if (strcmp(c->op_type, "Conv") != 0 || *c->domain || c->n_in < 3 || c->n_out < 1 ||
+            c->out[0] < 0 || !is_weight(g, c->in[1]) || !is_weight(g, c->in[2]) ||
+            g->values[c->in[1]].data.shape.rank < 3)
             continue;
         s = insert(g, i, err);
         ++*n;
