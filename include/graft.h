@@ -140,8 +140,9 @@ GRAFT_API void graft_model_set_half(struct graft_model *model, bool half);
 GRAFT_API enum graft_status graft_model_save(const struct graft_model *model, const char *path,
                                              struct graft_error *err);
 
-/* An architecture by name ("resnet20"), a backbone and a head for two classes, with random weights:
-   a pure function of name and seed. ARG lists the names when there is none such. */
+/* An architecture by name ("resnet20") or that of a model file, a backbone and a head for two
+   classes, with random weights: a pure function of name and seed. ARG lists the names when there is
+   none such. */
 GRAFT_API enum graft_status graft_model_new(const char *arch, uint64_t seed,
                                             struct graft_model **model, struct graft_error *err);
 /* The names, NULL after the last. */

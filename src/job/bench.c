@@ -177,18 +177,17 @@ static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
 }
 
 /* Weights and biases of all layers; the trainer leaves those of batch-norms out. */
-static size_t find_params(const struct gr_graph *g, int *params)
+static size_t find_params(const struct gr_graph *g, int *params, bool *seen)
 {
     size_t n = 0;
     for (size_t i = 0; i < g->n_nodes; i++)
         for (int k = 1; k < g->nodes[i].n_in && k < 3; k++) {
             const int v = g->nodes[i].in[k];
-            bool known = v < 0 || !gr_value_is_const(&g->values[v]) ||
-                         g->values[v].data.dtype != GR_F32 || !g->values[v].data.shape.rank;
-            for (size_t j = 0; !known && j < n; j++)
-                known = params[j] == v;
-            if (!known)
-                params[n++] = v;
+            if (v < 0 || seen[v] || !gr_value_is_const(&g->values[v]) ||
+                g->values[v].data.dtype != GR_F32 || !g->values[v].data.shape.rank)
+                continue;
+            seen[v] = true;
+            params[n++] = v;
         }
     return n;
 }
@@ -200,7 +199,8 @@ static enum graft_status plan_training(struct bench *b, struct graft_error *err)
     struct gr_trainer_options to;
     struct gr_shape *shapes = gr_alloc_array(g->n_inputs, sizeof *shapes);
     int *params = gr_alloc_array(g->n_values + 1, sizeof *params);
-    enum graft_status s = shapes && params ? GRAFT_OK : gr_error_nomem(err);
+    bool *seen = gr_alloc_zero(g->n_values, sizeof *seen);
+    enum graft_status s = shapes && params && seen ? GRAFT_OK : gr_error_nomem(err);
     for (size_t i = 0; !s && i < g->n_inputs; i++) {
         shapes[i] = b->types[i].shape;
         if (b->types[i].dtype != GR_F32)
@@ -213,11 +213,12 @@ static enum graft_status plan_training(struct bench *b, struct graft_error *err)
     const bool bf16 = b->o->precision == GRAFT_PRECISION_BF16;
     to.precision = bf16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
     if (!s)
-        s = gr_trainer_new(g, g->outputs[0], shapes, find_params(g, params), params, &to,
+        s = gr_trainer_new(g, g->outputs[0], shapes, find_params(g, params, seen), params, &to,
                            &b->trainer, err);
     if (!s && gr_trainer_get_work_size(b->trainer) > MOST_BYTES)
         s = gr_error(err, GRAFT_E_LIMIT, "a batch of %d needs %zu MB, the limit is %zu MB",
                      b->o->batch, gr_trainer_get_work_size(b->trainer) >> 20, MOST_BYTES >> 20);
+    gr_free(seen);
     gr_free(shapes);
     gr_free(params);
     if (s)

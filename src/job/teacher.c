@@ -5,6 +5,22 @@
 #include "job/memory.h"
 #include "job/tune.h"
 #include "train/head.h"
+#include <math.h>
+
+static enum graft_status check_rows(const struct gr_teacher *t, const char *path,
+                                    struct graft_error *err)
+{
+    for (size_t i = 0; i < t->pics.ds.n; i++) {
+        double sum = 0;
+        for (size_t c = 0; c < t->n; c++)
+            sum += t->pics.x[i * t->n + c];
+        if (!(fabs(sum - 1) < 0.01))
+            return gr_error(err, GRAFT_E_UNSUPPORTED,
+                            "%s: its outputs for %s sum to %g, expected probabilities (1)", path,
+                            t->pics.ds.examples[i].path, sum);
+    }
+    return GRAFT_OK;
+}
 
 void gr_teacher_clear(struct gr_teacher *t)
 {
@@ -44,6 +60,9 @@ enum graft_status gr_teacher_ask(const char *path, const struct gr_pictures *all
         t->n = (size_t)net.width;
         if (softmax)
             gr_softmax_rows(t->pics.x, t->pics.ds.n, t->n);
+        s = check_rows(t, path, err);
+    }
+    if (!s) {
         gr_note(ev, "teacher", "%s: probabilities of %zu classes for %zu training pictures",
                 gr_path_base(path), t->n, t->pics.ds.n);
     }

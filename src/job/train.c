@@ -521,7 +521,7 @@ static enum graft_status try_scratch(struct training *t, struct graft_error *err
         .model = &model,
         .net = &net,
         .pics = &t->pics,
-        .precision = training_precision(t, true),
+        .precision = training_precision(t, !t->o->finetune.unfreeze),
         .dir = dir,
     };
     if (!s)
@@ -708,6 +708,9 @@ static enum graft_status run(struct training *t, struct graft_result **result,
     struct gr_report_method methods[N_METHODS];
     struct gr_report report;
     char text[256];
+    if (!o->finetune.unfreeze && !o->scratch && gr_tune_differs(&o->finetune))
+        gr_warn(t->ev, "fine-tune",
+                "the settings of fine-tuning do nothing: the head alone is trained (--unfreeze)");
     enum graft_status s = open_source(t, err);
     if (!s)
         s = gr_pictures_open(o->data, &o->pictures, t->ev, &t->pics, err);

@@ -59,6 +59,23 @@ static const char *const optimizers[] = {"adamw", "sgd", NULL};
 static const char *const schedules[] = {"one-cycle", "cosine", "step", "constant", NULL};
 static const char *const bn_modes[] = {"frozen", "adapt", "train", NULL};
 
+bool gr_tune_differs(const struct graft_finetune_options *o)
+{
+    struct graft_train_options plain;
+    graft_train_options_init(&plain);
+    const struct graft_finetune_options *d = &plain.finetune;
+    return o->epochs != d->epochs || o->batch != d->batch || o->lr != d->lr ||
+           o->warmup != d->warmup || o->weight_decay != d->weight_decay ||
+           o->layer_decay != d->layer_decay || o->clip != d->clip ||
+           o->label_smoothing != d->label_smoothing || o->focal != d->focal ||
+           o->mixup != d->mixup || o->cutmix != d->cutmix || o->ema != d->ema ||
+           o->pull != d->pull || o->patience != d->patience || o->accumulate != d->accumulate ||
+           o->find_lr || o->gradual || o->soup != d->soup || o->dropout != d->dropout ||
+           o->lora_alpha != d->lora_alpha || strcmp(o->optimizer, d->optimizer) != 0 ||
+           strcmp(o->schedule, d->schedule) != 0 || strcmp(o->bn, d->bn) != 0 ||
+           strcmp(o->augment, d->augment) != 0;
+}
+
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err)
 {
     enum gr_augment_preset preset;
@@ -66,6 +83,10 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
         return gr_error(err, GRAFT_E_ARG, "adapters of rank %d on %s layers; %s", o->lora,
                         o->unfreeze ? o->unfreeze : "no",
                         o->unfreeze ? "expected at least 1" : "--lora needs --unfreeze");
+    if (o->lora && !strcmp(o->unfreeze, "auto"))
+        return gr_error(err, GRAFT_E_ARG,
+                        "adapters (--lora) want to be told how far down; --unfreeze auto is for "
+                        "weights");
     if (!o->unfreeze && o->views > 1)
         return gr_error(err, GRAFT_E_ARG, "%d views are for fine-tuning: --views needs --unfreeze",
                         o->views);
@@ -332,6 +353,9 @@ static enum graft_status task_key(const struct tuning *t, struct gr_hash *key,
     gr_hasher_add(h, &t->task->how->dropout, sizeof t->task->how->dropout);
     gr_hasher_add_i64(h, t->lora.rank);
     gr_hasher_add(h, &t->lora.alpha, sizeof t->lora.alpha);
+    const struct gr_pictures *all = t->task->pics;
+    for (size_t i = 0; all->hash && i < all->ds.n; i++)
+        gr_hasher_add(h, &all->hash[i], sizeof all->hash[i]);
     for (size_t i = 0; i < t->train.pics.ds.n; i++)
         gr_hasher_add_str(h, t->train.paths[i]);
     for (size_t i = 0; i < t->val.pics.ds.n; i++)

@@ -129,6 +129,8 @@ struct gr_tuned {
     double *val_losses; /* (n_val) cross-entropy of each validation picture; NULL: not wanted */
     char text[512];     /* what moved */
 };
+/* Whether any setting but unfreeze is another than the default. */
+bool gr_tune_differs(const struct graft_finetune_options *o);
 /* Everything that can be wrong with the options, before any work. */
 enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct graft_error *err);
 /* The checkpoint stays: with `resume` the same call then returns at once. */
