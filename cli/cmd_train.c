@@ -19,7 +19,7 @@ static char *command_line(int argc, char **argv)
 
 /* What is chosen by a word. */
 struct tune_words {
-    int opt, sched, bn, augment;
+    int opt, sched, bn, augment, weights;
 };
 
 /* Rows of struct graft_finetune_options that both commands have, with their defaults as text. */
@@ -117,15 +117,39 @@ struct tune_words {
             "to stay within (500M, 2G), by computing twice, then by smaller batches", 0, 0         \
     }
 
-static void apply_words(const struct tune_words *w, struct graft_finetune_options *f)
+#define WEIGHTS_OPTION(w)                                                                          \
+    {                                                                                              \
+        OPT_CHOICE, 0, "class-weights", &(w)->weights, "none|balanced",                            \
+            "balanced: rare classes count as much as frequent ones", 0, 0                          \
+    }
+#define TEST_OPTIONS(o)                                                                            \
+    {                                                                                              \
+        OPT_REAL, 0,  "test", &(o)->pictures.test, "F", "part kept for the test (default 0.1)",    \
+        0,        0.9},                                                                            \
+    {                                                                                              \
+        OPT_SEED, 0, "seed", &(o)->pictures.seed, "N", "of every random choice (default 0)", 0, 0  \
+    }
+#define GATE_OPTIONS(o)                                                                            \
+    {OPT_STRING, 0,                                                                                \
+     "require",  &(o)->require,                                                                    \
+     "acc>=X",   "exit status 5 when the test accuracy is lower",                                  \
+     0,          0},                                                                               \
+    {                                                                                              \
+        OPT_FLAG, 0, "allow-leaks", &(o)->allow_leaks, NULL,                                       \
+            "go on although the same picture is in two splits", 0, 0                               \
+    }
+
+static void apply_words(const struct tune_words *w, struct graft_train_options *o)
 {
     static const char *const schedules[] = {"one-cycle", "cosine", "step", "constant"};
     static const char *const bn_modes[] = {"frozen", "adapt", "train"};
     static const char *const augments[] = {"none", "shift", "light", "trivial"};
+    struct graft_finetune_options *f = &o->finetune;
     f->optimizer = w->opt ? "sgd" : "adamw";
     f->schedule = schedules[w->sched];
     f->bn = bn_modes[w->bn];
     f->augment = augments[w->augment];
+    o->class_weights = w->weights ? "balanced" : "none";
 }
 
 /* Trains, and prints what came of it. */
@@ -154,7 +178,7 @@ int cmd_train(const struct command *c, int argc, char **argv)
     struct graft_train_options o;
     struct graft_events ev;
     struct tune_words words = {0};
-    int on_bad = 0, precision = 0, weights = 0, n;
+    int on_bad = 0, precision = 0, n;
     ui_pre_init(&pre);
     graft_train_options_init(&o);
     struct graft_finetune_options *f = &o.finetune;
@@ -168,8 +192,7 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_REAL, 0, "l2", &o.l2, "X",
          "penalty of the logistic head (default: by cross-validation)", 0, 1e9},
         {OPT_INT, 0, "folds", &o.folds, "K", "of the cross-validation (default 5)", 2, 30},
-        {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
-         "balanced: rare classes count as much as frequent ones", 0, 0},
+        WEIGHTS_OPTION(&words),
         {OPT_GROUP, 0, "Fine-tuning", NULL, NULL, NULL, 0, 0},
         {OPT_STRING, 0, "unfreeze", &f->unfreeze, "N|all|auto|/REGEX/",
          "train the last N stages, everything, as many stages as pay (auto), or weights by name, "
@@ -190,17 +213,12 @@ int cmd_train(const struct command *c, int argc, char **argv)
         {OPT_REAL, 0, "val", &o.pictures.val, "F",
          "part on which fine-tuning is validated; the head alone learns from it (default 0.1)", 0,
          0.9},
-        {OPT_REAL, 0, "test", &o.pictures.test, "F", "part kept for the test (default 0.1)", 0,
-         0.9},
-        {OPT_SEED, 0, "seed", &o.pictures.seed, "N", "of every random choice (default 0)", 0, 0},
+        TEST_OPTIONS(&o),
         {OPT_FLAG, 0, "scratch", &o.scratch, NULL,
          "also train the same architecture from random weights, to compare with", 0, 0},
         {OPT_FLAG, 0, "allow-weak-source", &o.allow_weak_source, NULL,
          "take a MODEL that was no better than the naive baselines of its own data", 0, 0},
-        {OPT_STRING, 0, "require", &o.require, "acc>=X",
-         "exit status 5 when the test accuracy is lower", 0, 0},
-        {OPT_FLAG, 0, "allow-leaks", &o.allow_leaks, NULL,
-         "go on although the same picture is in two splits", 0, 0},
+        GATE_OPTIONS(&o),
         DATA_OPTIONS(&o.pictures),
         PRE_OPTIONS(&pre, &o.load.labels),
         UI_OPTIONS(&ui),
@@ -217,10 +235,9 @@ int cmd_train(const struct command *c, int argc, char **argv)
     }
     o.data = argv[0];
     o.command = command;
-    apply_words(&words, f);
-    o.class_weights = weights ? "balanced" : "none";
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
+    apply_words(&words, &o);
     char base[4096];
     struct graft_error err;
     if ((code = ui_open(&ui, &ev)) >= 0)
@@ -245,7 +262,7 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
     struct graft_train_options o;
     struct graft_events ev;
     struct tune_words words = {.opt = 1, .bn = 2, .augment = 1};
-    int on_bad = 0, precision = 0, weights = 0, n;
+    int on_bad = 0, precision = 0, n;
     ui_pre_init(&pre);
     graft_pretrain_options_init(&o);
     struct graft_finetune_options *f = &o.finetune;
@@ -264,18 +281,12 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
          "of that part of the loss (default 1)", 1e-6, 1e6},
         TUNE_OPTIONS(f, &words, "40", "128", "0.1", "sgd", "0.0005", "1", "0", "train", "shift"),
         MEMORY_OPTION(&o.pictures),
-        {OPT_CHOICE, 0, "class-weights", &weights, "none|balanced",
-         "balanced: rare classes count as much as frequent ones", 0, 0},
+        WEIGHTS_OPTION(&words),
         {OPT_GROUP, 0, "Data", NULL, NULL, NULL, 0, 0},
         {OPT_REAL, 0, "val", &o.pictures.val, "F",
          "part that chooses the best epoch; 0: the last one is taken (default 0.1)", 0, 0.9},
-        {OPT_REAL, 0, "test", &o.pictures.test, "F", "part kept for the test (default 0.1)", 0,
-         0.9},
-        {OPT_SEED, 0, "seed", &o.pictures.seed, "N", "of every random choice (default 0)", 0, 0},
-        {OPT_STRING, 0, "require", &o.require, "acc>=X",
-         "exit status 5 when the test accuracy is lower", 0, 0},
-        {OPT_FLAG, 0, "allow-leaks", &o.allow_leaks, NULL,
-         "go on although the same picture is in two splits", 0, 0},
+        TEST_OPTIONS(&o),
+        GATE_OPTIONS(&o),
         DATA_OPTIONS(&o.pictures),
         PRE_OPTIONS(&pre, &o.load.labels),
         UI_OPTIONS(&ui),
@@ -292,10 +303,9 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
     }
     o.data = argv[0];
     o.command = command;
-    apply_words(&words, f);
-    o.class_weights = weights ? "balanced" : "none";
     o.pictures.stop_on_bad = on_bad == 1;
     o.pictures.precision = (enum graft_precision)precision;
+    apply_words(&words, &o);
     if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&ui, &pre, o.arch, &o.load)) < 0)
         code = run_train(&o, &ui, &ev);
 out:

@@ -31,6 +31,11 @@ struct gr_model {
     size_t n_notes;
 };
 
+static inline int gr_channels_count(enum graft_channels channels)
+{
+    return channels == GRAFT_GREY ? 1 : channels == GRAFT_RGBA ? 4 : 3;
+}
+
 void gr_model_clear(struct gr_model *m);
 enum graft_status gr_model_add_note(struct gr_model *m, struct graft_error *err, const char *fmt,
                                     ...) GR_PRINTF(3, 4);

@@ -402,6 +402,24 @@ enum graft_status dnn_conv_train_backward(struct dnn_conv_train *t, const void *
 
 /* ---- the others ----------------------------------------------------------------------------- */
 
+/* The end of every pair: descriptors go, and both primitives are given away or freed. */
+static enum graft_status give_pair(dnnl_status_t s, const char *what, dnnl_primitive_desc_t fwd,
+                                   dnnl_primitive_desc_t bwd, struct dnn_prim *f,
+                                   struct dnn_prim *b, struct dnn_prim **forward,
+                                   struct dnn_prim **backward, struct graft_error *err)
+{
+    dnnl_primitive_desc_destroy(fwd);
+    dnnl_primitive_desc_destroy(bwd);
+    if (s) {
+        dnn_prim_free(f);
+        dnn_prim_free(b);
+        return fail(s, what, err);
+    }
+    *forward = f;
+    *backward = b;
+    return GRAFT_OK;
+}
+
 enum graft_status dnn_pool_train_new(const struct dnn_pool *p, struct dnn_prim **forward,
                                      struct dnn_prim **backward, size_t *workspace_size,
                                      struct graft_error *err)
@@ -447,16 +465,7 @@ enum graft_status dnn_pool_train_new(const struct dnn_pool *p, struct dnn_prim *
                       (const dnnl_memory_desc_t *[]){&x, &y, space}, &b);
     if (!s)
         *workspace_size = space ? dnnl_memory_desc_get_size(space) : 0;
-    dnnl_primitive_desc_destroy(fwd);
-    dnnl_primitive_desc_destroy(bwd);
-    if (s) {
-        dnn_prim_free(f);
-        dnn_prim_free(b);
-        return fail(s, "pooling", err);
-    }
-    *forward = f;
-    *backward = b;
-    return GRAFT_OK;
+    return give_pair(s, "pooling", fwd, bwd, f, b, forward, backward, err);
 }
 
 enum graft_status dnn_eltwise_train_new(const struct gr_act *act, const struct dnn_operand *x,
@@ -549,16 +558,7 @@ enum graft_status dnn_softmax_train_new(const struct dnn_operand *x, struct dnn_
     if (!s)
         s = make_prim(engine, bwd, 3, (int[]){DNNL_ARG_DST, DNNL_ARG_DIFF_SRC, DNNL_ARG_DIFF_DST},
                       (const dnnl_memory_desc_t *[]){&md, &md, &md}, &b);
-    dnnl_primitive_desc_destroy(fwd);
-    dnnl_primitive_desc_destroy(bwd);
-    if (s) {
-        dnn_prim_free(f);
-        dnn_prim_free(b);
-        return fail(s, "softmax", err);
-    }
-    *forward = f;
-    *backward = b;
-    return GRAFT_OK;
+    return give_pair(s, "softmax", fwd, bwd, f, b, forward, backward, err);
 }
 
 enum graft_status dnn_product_new(const struct dnn_operand *a, const struct dnn_operand *w,

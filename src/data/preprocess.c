@@ -1,6 +1,7 @@
 /* How does a picture file become the network's input? */
 #include "data/preprocess.h"
 #include "base/mem.h"
+#include "core/model.h"
 #include <math.h>
 #include <string.h>
 
@@ -17,7 +18,7 @@ void gr_preprocessor_clear(struct gr_preprocessor *pp)
 
 int gr_preprocess_channels(const struct graft_preprocess *p)
 {
-    return p->channels == GRAFT_GREY ? 1 : p->channels == GRAFT_RGBA ? 4 : 3;
+    return gr_channels_count(p->channels);
 }
 
 enum graft_status gr_preprocess_check(const struct graft_preprocess *p, struct graft_error *err)

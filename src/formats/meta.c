@@ -11,11 +11,6 @@ static const char *const resizes[] = {"shortest", "stretch", "letterbox", NULL};
 static const char *const filters[] = {"nearest", "bilinear", "bicubic", "lanczos", "box", NULL};
 static const char *const orders[] = {"rgb", "bgr", "grey", "rgba", NULL};
 
-static size_t planes_of(enum graft_channels channels)
-{
-    return channels == GRAFT_GREY ? 1 : channels == GRAFT_RGBA ? 4 : 3;
-}
-
 /* ---- writing -------------------------------------------------------------------------------- */
 
 /* Sets `key` to the JSON text and releases `v`; NULL stands for a failed jansson call. The fewest
@@ -51,7 +46,7 @@ static json_t *json_numbers(const double *v, size_t n)
 
 static json_t *json_pre(const struct graft_preprocess *p)
 {
-    size_t planes = planes_of(p->channels);
+    size_t planes = (size_t)gr_channels_count(p->channels);
     json_t *o = json_pack("{s:[i,i], s:s, s:i, s:s, s:b}", "size", p->height, p->width, "resize",
                           resizes[p->resize], "resize_to", p->resize_to, "filter",
                           filters[p->filter], "antialias", 1);
@@ -74,7 +69,7 @@ static const char *pixel_range(const struct graft_preprocess *p)
         double lo, hi;
     } ranges[] = {
         {"NominalRange_0_255", 0, 255}, {"Normalized_0_1", 0, 1}, {"Normalized_1_1", -1, 1}};
-    size_t planes = planes_of(p->channels);
+    size_t planes = (size_t)gr_channels_count(p->channels);
     for (size_t r = 0; r < sizeof ranges / sizeof *ranges; r++) {
         bool fits = true;
         for (size_t c = 0; c < planes; c++) {
@@ -204,7 +199,7 @@ enum graft_status gr_meta_write(struct gr_model *m, const struct gr_meta_extra *
 
 enum graft_status gr_meta_check_pre(const struct graft_preprocess *p, struct graft_error *err)
 {
-    size_t planes = planes_of(p->channels);
+    size_t planes = (size_t)gr_channels_count(p->channels);
     if (p->width < 1 || p->width > GR_META_MAX_SIDE || p->height < 1 ||
         p->height > GR_META_MAX_SIDE)
         return gr_error(err, GRAFT_E_FORMAT, "size %d x %d, each must be within 1..%d", p->height,
@@ -328,7 +323,7 @@ static enum graft_status read_pre(const json_t *o, struct graft_preprocess *p,
     p->channels = (enum graft_channels)channels;
     double side = floor((p->height < p->width ? p->height : p->width) / crop + 0.5);
     p->resize_to = side < INT32_MAX ? (int)side : INT32_MAX;
-    size_t planes = planes_of(p->channels);
+    size_t planes = (size_t)gr_channels_count(p->channels);
     if (planes > 3)
         p->std[3] = 1;
     s = get_int(json_object_get(o, "resize_to"), "resize_to", &p->resize_to, err);

@@ -174,6 +174,17 @@ static size_t n_soft(const struct tuning *t)
     return t->task->teacher ? t->task->teacher->n : 0;
 }
 
+/* Of rows that belong to `all`, those of the examples in `ds`, which are in the same order. */
+static void pick_rows(const struct gr_dataset *all, const float *from, size_t width,
+                      const struct gr_dataset *ds, float *to)
+{
+    for (size_t i = 0, k = 0; i < ds->n; i++) {
+        while (all->examples[k].path != ds->examples[i].path)
+            k++;
+        memcpy(to + i * width, from + k * width, width * sizeof *to);
+    }
+}
+
 /* The teacher's rows for what was not split off for validation. */
 static enum graft_status gather_soft(struct tuning *t, struct graft_error *err)
 {
@@ -184,11 +195,7 @@ static enum graft_status gather_soft(struct tuning *t, struct graft_error *err)
     t->train.soft = gr_alloc_array(ds->n, from->n * sizeof(float));
     if (!t->train.soft)
         return gr_error_nomem(err);
-    for (size_t i = 0, k = 0; i < ds->n; i++) { /* both lists are in the same order */
-        while (from->pics.ds.examples[k].path != ds->examples[i].path)
-            k++;
-        memcpy(t->train.soft + i * from->n, from->pics.x + k * from->n, from->n * sizeof(float));
-    }
+    pick_rows(&from->pics.ds, from->pics.x, from->n, ds, t->train.soft);
     t->train.source.soft = t->train.soft;
     return GRAFT_OK;
 }
@@ -252,11 +259,8 @@ static enum graft_status fitted_head(const struct tuning *t, struct gr_head *hea
     const size_t width = (size_t)t->task->net->width;
     float *x = gr_alloc_array(ds->n, width * sizeof *x);
     enum graft_status s = x ? GRAFT_OK : gr_error_nomem(err);
-    for (size_t i = 0, k = 0; !s && i < ds->n; i++) { /* both lists are in the same order */
-        while (all->ds.examples[k].path != ds->examples[i].path)
-            k++;
-        memcpy(x + i * width, all->x + k * width, width * sizeof *x);
-    }
+    if (!s)
+        pick_rows(&all->ds, all->x, width, ds, x);
     if (!s)
         s = gr_head_fit(t->task->head, x, t->train.labels, ds->n, width, ds->n_classes,
                         t->class_weights, t->task->ev, head, NULL, err);

@@ -140,11 +140,10 @@ static int64_t int_attr(const struct gr_node *n, const char *name)
     return a && a->type == GR_ATTR_INT ? a->i : 0;
 }
 
-static enum graft_status matrix(struct init *s, const struct gr_node *n, int w, int bias, bool rows,
-                                enum rule rule, struct graft_error *err)
+static enum graft_status matrix(struct init *s, int w, int bias, bool rows, enum rule rule,
+                                struct graft_error *err)
 {
     const struct gr_shape *shape = &s->g->values[w].data.shape;
-    (void)n;
     if (shape->rank < 2)
         return GRAFT_OK;
     double a = (double)shape->dim[shape->rank - 2], b = (double)shape->dim[shape->rank - 1];
@@ -171,11 +170,11 @@ static enum graft_status node(struct init *s, const struct gr_node *n, struct gr
         e = layer(s, s->family->conv, w, input(n, 2), (double)k->dim[1] * window,
                   (double)k->dim[0] * window, err);
     } else if (!strcmp(n->op_type, "Gemm") && is_weight(s->g, w)) {
-        e = matrix(s, n, w, input(n, 2), int_attr(n, "transB"), s->family->linear, err);
+        e = matrix(s, w, input(n, 2), int_attr(n, "transB"), s->family->linear, err);
     } else if (!strcmp(n->op_type, "MatMul")) {
         for (int k = 0; !e && k < 2; k++)
             if (is_weight(s->g, input(n, k)))
-                e = matrix(s, n, input(n, k), -1, false, XAVIER, err);
+                e = matrix(s, input(n, k), -1, false, XAVIER, err);
     } else if (!strcmp(n->op_type, "BatchNormalization")) {
         for (int k = 1; !e && k < 5; k++)
             e = fill(s, input(n, k), k == 1 || k == 4 ? 1 : 0, err);

@@ -96,6 +96,13 @@ void gr_zoo_title(struct gr_zoo_builder *b, const char *fmt, ...)
     set_text(b, &b->model->arch, text);
 }
 
+int64_t gr_zoo_divisible(double v)
+{
+    int64_t n = (int64_t)(v + 4) / 8 * 8;
+    n = n < 8 ? 8 : n;
+    return (double)n < 0.9 * v ? n + 8 : n;
+}
+
 void gr_zoo_title_width(struct gr_zoo_builder *b, const char *family, double width)
 {
     bool whole = width * 10 == (double)(int64_t)(width * 10);

@@ -50,6 +50,8 @@ int64_t gr_zoo_channels(const struct gr_zoo_builder *b, int x);
 void gr_zoo_fail(struct gr_zoo_builder *b, const char *fmt, ...) GR_PRINTF(2, 3);
 /* The network's name, "ResNet-18"; set it early, error messages use it. */
 void gr_zoo_title(struct gr_zoo_builder *b, const char *fmt, ...) GR_PRINTF(2, 3);
+/* c * width to the nearest multiple of 8, never more than a tenth below: everyone's rule. */
+int64_t gr_zoo_divisible(double v);
 /* "MobileNetV2 1.0", "MobileNetV2 0.35". */
 void gr_zoo_title_width(struct gr_zoo_builder *b, const char *family, double width);
 

@@ -70,20 +70,12 @@ static int block(struct gr_zoo_builder *b, enum names names, int x, const char *
     return y;
 }
 
-/* c * width to the nearest multiple of 8, never more than a tenth below: everyone's rule. */
-static int64_t divisible(double v)
-{
-    int64_t n = (int64_t)(v + 4) / 8 * 8;
-    n = n < 8 ? 8 : n;
-    return (double)n < 0.9 * v ? n + 8 : n;
-}
-
 /* The width multiplier that explains all block outputs, in steps of 0.05; 0: none does. */
 static double width_of(const int64_t channels[7])
 {
     for (int w = 2; w <= 40; w++) {
         int i = 0;
-        while (i < 7 && divisible(groups[i].channels * w / 20.0) == channels[i])
+        while (i < 7 && gr_zoo_divisible(groups[i].channels * w / 20.0) == channels[i])
             i++;
         if (i == 7)
             return w / 20.0;

@@ -1,6 +1,7 @@
 /* Which tensors has a network of a given name before it has learned anything? */
 #include "base/bytes.h"
 #include "base/mem.h"
+#include "zoo/builder.h"
 #include "zoo/zoo.h"
 #include <stdio.h>
 #include <string.h>
@@ -126,14 +127,6 @@ static void make_graft_base(struct maker *m, double unused, int64_t classes)
 
 /* ---- depthwise networks ---------------------------------------------------------------------- */
 
-/* c * width to the nearest multiple of 8, never more than a tenth below. */
-static int64_t divisible(double v)
-{
-    int64_t n = (int64_t)(v + 4) / 8 * 8;
-    n = n < 8 ? 8 : n;
-    return (double)n < 0.9 * v ? n + 8 : n;
-}
-
 /* Howard and others 2017, table 1. */
 static void make_mobilenet_v1(struct maker *m, double width, int64_t classes)
 {
@@ -142,7 +135,7 @@ static void make_mobilenet_v1(struct maker *m, double width, int64_t classes)
     int64_t x = 3;
     for (int i = 0; i < 14; i++) {
         char at[32];
-        int64_t out = divisible(channels[i] * width);
+        int64_t out = gr_zoo_divisible(channels[i] * width);
         snprintf(at, sizeof at, "model.%d.", i);
         if (!i) {
             conv_norm(m, at, "0", "1", out, x, 3);
@@ -162,13 +155,15 @@ static void make_mobilenet_v2(struct maker *m, double width, int64_t classes)
         int expand, channels, repeats;
     } groups[7] = {{1, 16, 1}, {6, 24, 2},  {6, 32, 3}, {6, 64, 4},
                    {6, 96, 3}, {6, 160, 3}, {6, 320, 1}};
-    int64_t x = divisible(32 * width), last = divisible(1280 * (width > 1 ? width : 1));
+    int64_t x = gr_zoo_divisible(32 * width),
+            last = gr_zoo_divisible(1280 * (width > 1 ? width : 1));
     int n = 1;
     conv_norm(m, "features.0.", "0", "1", x, 3, 3);
     for (int g = 0; g < 7; g++)
         for (int i = 0; i < groups[g].repeats; i++, n++) {
             char at[32];
-            int64_t out = divisible(groups[g].channels * width), inner = x * groups[g].expand;
+            int64_t out = gr_zoo_divisible(groups[g].channels * width),
+                    inner = x * groups[g].expand;
             snprintf(at, sizeof at, "features.%d.conv.", n);
             if (inner == x) {
                 conv_norm(m, at, "0.0", "0.1", x, 1, 3);
