@@ -268,8 +268,11 @@ int cmd_pretrain(const struct command *c, int argc, char **argv)
     struct graft_finetune_options *f = &o.finetune;
     const struct opt opts[] = {
         {OPT_STRING, 0, "arch", &o.arch, "NAME|MODEL",
-         "architecture: a name (a wrong one lists them all), or a model file whose weights are "
-         "then forgotten",
+         "architecture: a name (a wrong one lists them all), or a model file, whose weights are "
+         "forgotten",
+         0, 0},
+        {OPT_FLAG, 0, "keep-weights", &o.keep_weights, NULL,
+         "go on from the MODEL's weights instead of forgetting them; its classifier is made anew",
          0, 0},
         {OPT_STRING, 'o', "out", &o.out, "FILE", "where the new model goes (.onnx)", 0, 0},
         {OPT_GROUP, 0, "Training", NULL, NULL, NULL, 0, 0},

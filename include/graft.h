@@ -416,6 +416,8 @@ struct graft_train_options {
     const char *from;       /* the source model; NULL without `arch`: the one of graft_base_model */
     const char *arch;    /* instead of `from`: an architecture (graft_arch) or the file of one, with
                             random weights; see graft_pretrain_options_init */
+    bool keep_weights;   /* with the file of an architecture: go on from its weights, all but the
+                            classifier's, instead of from random ones */
     const char *teacher; /* with `arch`: a classifier whose probabilities for the training pictures
                             are learned too (distillation); its classes need not be the data's */
     double teacher_weight; /* of that part of the loss: 1 */

@@ -93,7 +93,7 @@ class graft_finetune_options(Structure):
 
 class graft_train_options(Structure):
     _fields_ = [("data", c_char_p), ("out", c_char_p), ("from", c_char_p), ("arch", c_char_p),
-                ("teacher", c_char_p), ("teacher_weight", c_double), ("load", graft_load_options), ("pictures", graft_data_options), ("cut", c_char_p),
+                ("keep_weights", c_bool), ("teacher", c_char_p), ("teacher_weight", c_double), ("load", graft_load_options), ("pictures", graft_data_options), ("cut", c_char_p),
                 ("head", c_char_p), ("class_weights", c_char_p), ("l2", c_double), ("folds", c_int),
                 ("finetune", graft_finetune_options), ("scratch", c_bool),
                 ("allow_weak_source", c_bool), ("require", c_char_p), ("allow_leaks", c_bool),

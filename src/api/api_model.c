@@ -50,7 +50,7 @@ enum graft_status graft_model_new(const char *arch, uint64_t seed, struct graft_
     struct graft_model *m = gr_alloc_zero(1, sizeof *m);
     if (!m)
         return gr_error_nomem(err);
-    enum graft_status s = gr_job_new_model(arch, NULL, seed, NULL, &m->m, err);
+    enum graft_status s = gr_job_new_model(arch, NULL, false, seed, NULL, &m->m, err);
     if (s) {
         gr_free(m);
         return s;

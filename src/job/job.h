@@ -28,10 +28,11 @@ enum graft_status gr_job_input_types(const struct gr_model *m, int64_t batch,
 struct graft_events;
 enum graft_status gr_job_forget(struct gr_model *m, uint64_t seed, const char *topic,
                                 const struct graft_events *ev, struct graft_error *err);
-/* An architecture by name (zoo/), or that of a model file, with random weights. `m` zeroed. */
+/* An architecture by name (zoo/), or that of a model file, with random weights, or with the file's
+   own. `m` zeroed. */
 enum graft_status gr_job_new_model(const char *arch, const struct graft_load_options *o,
-                                   uint64_t seed, const struct graft_events *ev, struct gr_model *m,
-                                   struct graft_error *err);
+                                   bool keep_weights, uint64_t seed, const struct graft_events *ev,
+                                   struct gr_model *m, struct graft_error *err);
 /* Graph, preprocessing and names of `m` with random weights. */
 enum graft_status gr_job_forgotten_copy(const struct gr_model *m, uint64_t seed, const char *topic,
                                         const struct graft_events *ev, struct gr_model *out,

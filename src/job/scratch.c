@@ -66,12 +66,17 @@ enum graft_status gr_job_forget(struct gr_model *m, uint64_t seed, const char *t
 }
 
 enum graft_status gr_job_new_model(const char *arch, const struct graft_load_options *o,
-                                   uint64_t seed, const struct graft_events *ev, struct gr_model *m,
-                                   struct graft_error *err)
+                                   bool keep_weights, uint64_t seed, const struct graft_events *ev,
+                                   struct gr_model *m, struct graft_error *err)
 {
-    enum graft_status s = is_arch(arch) || !gr_is_file(arch) ? from_name(arch, o, m, err)
-                                                             : gr_job_open_model(arch, o, m, err);
-    if (!s)
+    const bool named = is_arch(arch) || !gr_is_file(arch);
+    if (named && keep_weights)
+        return gr_error(err, GRAFT_E_ARG,
+                        "'%s' is no model file: there are no weights to go on from", arch);
+    enum graft_status s = named ? from_name(arch, o, m, err) : gr_job_open_model(arch, o, m, err);
+    if (!s && keep_weights)
+        gr_note(ev, "new", "%s: goes on from its weights (--keep-weights)", gr_path_base(arch));
+    else if (!s)
         s = gr_job_forget(m, seed, "new", ev, err);
     gr_free(m->pretrain);
     m->pretrain = NULL;

@@ -150,9 +150,9 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
 {
     const struct graft_train_options *o = t->o;
     char text[256];
-    enum graft_status s =
-        o->arch ? gr_job_new_model(o->arch, &o->load, o->pictures.seed, t->ev, &t->model, err)
-                : gr_job_open_model(t->from, &o->load, &t->model, err);
+    enum graft_status s = o->arch ? gr_job_new_model(o->arch, &o->load, o->keep_weights,
+                                                     o->pictures.seed, t->ev, &t->model, err)
+                                  : gr_job_open_model(t->from, &o->load, &t->model, err);
     if (!s && t->from)
         s = gr_sha256_file(t->model.path, t->sha256, err);
     if (!s && t->from)
@@ -257,14 +257,16 @@ static enum graft_status check_options(struct training *t, struct graft_error *e
     const char *dot = o->out ? strrchr(o->out, '.') : NULL;
     if (!o->data || !o->out || (o->from && o->arch))
         return gr_error(err, GRAFT_E_ARG, "data and out must be given, and not both from and arch");
+    if (o->keep_weights && !o->arch)
+        return gr_error(err, GRAFT_E_ARG, "keep_weights is for arch; from keeps them always");
     if (o->teacher && (!o->arch || !(o->teacher_weight > 0)))
         return gr_error(err, GRAFT_E_ARG,
-                        "a teacher (of weight %g) is for a network with random weights",
+                        "a teacher (of weight %g) is for a network that is trained whole (arch)",
                         o->teacher_weight);
     if (o->arch && (o->scratch || o->finetune.lora || !o->finetune.unfreeze ||
                     strcmp(o->finetune.unfreeze, "all")))
         return gr_error(err, GRAFT_E_ARG,
-                        "a network with random weights is trained whole: unfreeze must be \"all\", "
+                        "a source model is trained whole: unfreeze must be \"all\", "
                         "scratch false, lora 0");
     if (o->pictures.precision == GRAFT_PRECISION_INT8 && (o->arch || o->finetune.unfreeze))
         return gr_error(err, GRAFT_E_ARG,
