@@ -58,8 +58,10 @@ struct gr_case {
     bool bf16;                    /* multiply in bf16; else everything in fp32 */
     bool f32_out;                 /* output 0 leaves the plan: fp32 is wanted */
     bool add;                     /* the last input, of the output's shape, is added to output 0 */
+    int residual;                 /* the value that is added */
     int n_acts;
     struct gr_act acts[GR_MAX_ACTS];
+    const struct gr_case *next; /* the step that alone reads output 0, as its input 0; NULL: none */
 };
 
 /* What a kernel answers. Filled in by the planner beforehand: inputs are wanted as they arrive
@@ -71,6 +73,8 @@ struct gr_choice {
     size_t scratch_size, weights_size;
     int place;       /* input whose memory output 0 may take over, or -1 */
     bool must_place; /* output 0 must lie there: the input is updated */
+    int n_steps; /* that the kernel does at once: 1, or more with those that follow (next), whose
+                    last makes the output; of their inputs it reads constants only */
 };
 
 struct gr_kernel {

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "cpu/int8.h"
 #include "cpu/kernels.h"
+#include <math.h>
 
 /* Constant `t` as aligned fp32, or GRAFT_E_UNSUPPORTED. */
 enum graft_status gr_const_f32(const struct gr_tensor *t, struct gr_tensor *out,
@@ -20,6 +21,20 @@ void gr_choose_tail(const struct gr_case *c, struct gr_choice *k)
     k->in[c->n_in - 1] = k->out[0];
     k->place = c->n_in - 1;
     k->must_place = true;
+}
+
+bool gr_read_clip(const struct gr_case *c, float *low, float *high)
+{
+    *low = -INFINITY;
+    *high = INFINITY;
+    for (int i = 0; i < c->n_acts; i++) {
+        const struct gr_act *a = &c->acts[i];
+        if (a->kind != GR_ACT_CLIP)
+            return false;
+        *low = fminf(fmaxf(*low, a->a), a->b);
+        *high = fminf(fmaxf(*high, a->a), a->b);
+    }
+    return true;
 }
 
 /* A 1x1 convolution of single pixels multiplies the batch by a matrix. */

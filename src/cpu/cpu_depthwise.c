@@ -1,7 +1,7 @@
 /* How is a convolution of each channel with its own small window computed fast? */
+#include "cpu/depthwise.h"
 #include "base/mem.h"
 #include "cpu/kernels.h"
-#include <math.h>
 
 static enum graft_status refuse(struct graft_error *err)
 {
@@ -12,17 +12,9 @@ static enum graft_status refuse(struct graft_error *err)
 #include <immintrin.h>
 
 /* oneDNN reaches a quarter of the processor's peak here. Two spatial dimensions, channels last, in
-   blocks of 32 channels; sums in fp32. The order of a block's channels: as they lie in fp32, the
-   even ones before the odd ones in bf16, as unpacking gives them. */
-struct depthwise {
-    int64_t n, c, in[2], out[2], kernel, stride, pad[2];
-    enum gr_dtype dtype; /* of x and y */
-    float low, high;     /* y is clipped to them */
-    float *w;            /* (block, row, column, 32) */
-    float *b;            /* (block, 32) */
-};
-
-enum { BLOCK = 32 };
+   blocks of 32 channels; sums in fp32. The order of a block's channels: as they lie where x is
+   fp32, the even ones before the odd ones where it is bf16, as unpacking gives them. */
+enum { BLOCK = DEPTHWISE_BLOCK };
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512bf16")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
@@ -40,15 +32,15 @@ INLINE void load(bool bf16, const char *p, __mmask32 m, __m512 v[2])
     }
 }
 
-INLINE void store(bool bf16, char *p, __mmask32 m, const __m512 v[2])
+/* `halves`: even and odd channels, else as they lie. */
+INLINE void store(bool bf16, bool halves, char *p, __mmask32 m, const __m512 v[2])
 {
     if (bf16) {
-        /* the odd ones rounded in the high half, the even ones in the low half of each pair */
-        __m512i odd = (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]);
+        __m512i raw = (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]);
         const __m512i order =
             _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
                              22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-        _mm512_mask_storeu_epi16(p, m, _mm512_permutexvar_epi16(order, odd));
+        _mm512_mask_storeu_epi16(p, m, halves ? _mm512_permutexvar_epi16(order, raw) : raw);
     } else {
         _mm512_mask_storeu_ps(p, (__mmask16)m, v[0]);
         _mm512_mask_storeu_ps(p + 64, (__mmask16)(m >> 16), v[1]);
@@ -58,35 +50,35 @@ INLINE void store(bool bf16, char *p, __mmask32 m, const __m512 v[2])
 /* What `pixels` neighbours in one row of y and one block of channels need. */
 struct strip {
     const struct depthwise *d;
-    const char *x; /* of the first pixel's window, in image row `row` */
+    const char *x[5]; /* rows of the windows, NULL outside the picture */
+    int64_t x_step, y_step;
     const float *w, *b;
-    int64_t row, column; /* of the window's corner in x, may be negative */
+    int64_t column; /* of the window's corner in x, may be negative */
     __mmask32 mask;
 };
 
-/* Strides of 1 and 2 and kernels of 3 and 5 are constants at each call, and so is `pixels`. */
-INLINE void strip(bool bf16, int64_t kernel, int64_t stride, int pixels, const struct strip *s,
-                  char *y)
+/* Types, strides of 1 and 2, kernels of 3 and 5 are constants at each call, and so is `pixels`. */
+INLINE void strip(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride, int pixels,
+                  const struct strip *s, char *y)
 {
     const struct depthwise *d = s->d;
-    const int64_t step = d->c * (bf16 ? 2 : 4);
-    const int64_t first = s->row < 0 ? -s->row : 0,
-                  last = s->row + kernel > d->in[0] ? d->in[0] - s->row : kernel;
     __m512 acc[8][2];
     UNROLL for (int j = 0; j < pixels; j++)
     {
         acc[j][0] = _mm512_loadu_ps(s->b);
         acc[j][1] = _mm512_loadu_ps(s->b + 16);
     }
-    for (int64_t i = first; i < last; i++) {
-        const char *x = s->x + i * d->in[1] * step;
+    for (int64_t i = 0; i < kernel; i++) {
+        if (!s->x[i])
+            continue;
+        const char *x = s->x[i] + s->column * s->x_step;
         const float *w = s->w + i * kernel * BLOCK;
         UNROLL for (int64_t at = 0; at < (pixels - 1) * stride + kernel; at++)
         {
             __m512 v[2];
             if (pixels == 1 && (s->column + at < 0 || s->column + at >= d->in[1]))
                 continue;
-            load(bf16, x + at * step, s->mask, v);
+            load(from_bf16, x + at * s->x_step, s->mask, v);
             UNROLL for (int j = 0; j < pixels; j++)
             {
                 const int64_t tap = at - j * stride;
@@ -102,91 +94,117 @@ INLINE void strip(bool bf16, int64_t kernel, int64_t stride, int pixels, const s
     {
         for (int h = 0; h < 2; h++) /* NaN stays NaN */
             acc[j][h] = _mm512_min_ps(high, _mm512_max_ps(low, acc[j][h]));
-        store(bf16, y + j * step, s->mask, acc[j]);
+        store(to_bf16, from_bf16, y + j * s->y_step, s->mask, acc[j]);
     }
 }
 
-INLINE void row(bool bf16, int64_t kernel, int64_t stride, const struct depthwise *d, const char *x,
-                char *y, int64_t top)
+/* Row `r` of the part. */
+INLINE void row(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride,
+                const struct depthwise *d, const struct depthwise_part *p, int64_t r)
 {
-    const int64_t size = bf16 ? 2 : 4, step = d->c * size;
+    const int64_t from_size = from_bf16 ? 2 : 4, to_size = to_bf16 ? 2 : 4,
+                  top = (p->y_row + r) * stride - d->pad[0];
+    const char *x[5] = {0};
+    for (int64_t i = 0; i < kernel; i++) {
+        const int64_t from = top + i - p->x_row;
+        if (top + i >= 0 && top + i < d->in[0])
+            x[i] = (const char *)p->x + (p->x_ring ? from % p->x_ring : from) * d->in[1] * p->x_step;
+    }
+    char *y = (char *)p->y + r * d->out[1] * p->y_step;
     /* Columns of y whose windows lie inside x. */
     int64_t inner = (d->pad[1] + stride - 1) / stride,
             end = d->in[1] + d->pad[1] < kernel ? 0 : (d->in[1] + d->pad[1] - kernel) / stride + 1;
     end = end > d->out[1] ? d->out[1] : end;
-    for (int64_t c = 0; c < d->c; c += BLOCK) {
-        int64_t left = d->c - c;
+    for (int64_t c = 0; c < p->n_channels; c += BLOCK) {
+        int64_t left = p->n_channels - c;
         struct strip s = {.d = d,
-                          .w = d->w + c * kernel * kernel,
-                          .b = d->b + c,
-                          .row = top,
+                          .x_step = p->x_step,
+                          .y_step = p->y_step,
+                          .w = d->w + (p->channel + c) * kernel * kernel,
+                          .b = d->b + p->channel + c,
                           .mask = left < BLOCK ? ((__mmask32)1 << left) - 1 : ~(__mmask32)0};
+        for (int64_t i = 0; i < kernel; i++)
+            s.x[i] = x[i] ? x[i] + c * from_size : NULL;
         for (int64_t o = 0; o < d->out[1];) {
             int64_t room = o < inner ? 1 : end - o;
-            char *to = y + o * step + c * size;
+            char *to = y + o * p->y_step + c * to_size;
             s.column = o * stride - d->pad[1];
-            s.x = x + (top * d->in[1] + s.column) * step + c * size;
             if (room >= 8) {
-                strip(bf16, kernel, stride, 8, &s, to);
+                strip(from_bf16, to_bf16, kernel, stride, 8, &s, to);
                 o += 8;
             } else if (room >= 4) {
-                strip(bf16, kernel, stride, 4, &s, to);
+                strip(from_bf16, to_bf16, kernel, stride, 4, &s, to);
                 o += 4;
             } else if (room >= 2) {
-                strip(bf16, kernel, stride, 2, &s, to);
+                strip(from_bf16, to_bf16, kernel, stride, 2, &s, to);
                 o += 2;
             } else {
-                strip(bf16, kernel, stride, 1, &s, to);
+                strip(from_bf16, to_bf16, kernel, stride, 1, &s, to);
                 o += 1;
             }
         }
     }
 }
 
-#define ROWS(NAME, BF16, KERNEL, STRIDE)                                                           \
-    static TARGET void NAME(const struct depthwise *d, const char *x, char *y, int64_t top)        \
+typedef void rows_fn(const struct depthwise *d, const struct depthwise_part *p);
+#define ROWS(NAME, FROM, TO, KERNEL, STRIDE)                                                       \
+    static TARGET void NAME(const struct depthwise *d, const struct depthwise_part *p)             \
     {                                                                                              \
-        row(BF16, KERNEL, STRIDE, d, x, y, top);                                                   \
+        for (int64_t r = 0; r < p->n_rows; r++)                                                    \
+            row(FROM, TO, KERNEL, STRIDE, d, p, r);                                                \
     }
-ROWS(f32_3_1, false, 3, 1)
-ROWS(f32_3_2, false, 3, 2)
-ROWS(f32_5_1, false, 5, 1)
-ROWS(f32_5_2, false, 5, 2)
-ROWS(bf16_3_1, true, 3, 1)
-ROWS(bf16_3_2, true, 3, 2)
-ROWS(bf16_5_1, true, 5, 1)
-ROWS(bf16_5_2, true, 5, 2)
+#define SHAPES(NAME, FROM, TO)                                                                     \
+    ROWS(NAME##_3_1, FROM, TO, 3, 1)                                                               \
+    ROWS(NAME##_3_2, FROM, TO, 3, 2)                                                               \
+    ROWS(NAME##_5_1, FROM, TO, 5, 1)                                                               \
+    ROWS(NAME##_5_2, FROM, TO, 5, 2)
+SHAPES(f32, false, false)
+SHAPES(bf16, true, true)
+SHAPES(f32_to_bf16, false, true)
+
+void depthwise_run(const struct depthwise *d, const struct depthwise_part *p)
+{
+    static rows_fn *const table[3][2][2] = {
+        {{f32_3_1, f32_3_2}, {f32_5_1, f32_5_2}},
+        {{f32_to_bf16_3_1, f32_to_bf16_3_2}, {f32_to_bf16_5_1, f32_to_bf16_5_2}},
+        {{bf16_3_1, bf16_3_2}, {bf16_5_1, bf16_5_2}}};
+    const int types = (d->src == GR_BF16) + (d->dst == GR_BF16);
+    table[types][d->kernel == 5][d->stride - 1](d, p);
+}
 
 static enum graft_status depthwise_forward(const void *state, void *bound, const void *const *in,
                                            void *const *out, void *scratch, struct graft_error *err)
 {
-    static void (*const rows[2][2][2])(const struct depthwise *, const char *, char *, int64_t) = {
-        {{f32_3_1, f32_3_2}, {f32_5_1, f32_5_2}}, {{bf16_3_1, bf16_3_2}, {bf16_5_1, bf16_5_2}}};
     const struct depthwise *d = state;
-    const bool bf16 = d->dtype == GR_BF16;
-    const int64_t step = d->c * (bf16 ? 2 : 4);
+    const int64_t step = d->c * (d->src == GR_BF16 ? 2 : 4);
     (void)bound;
     (void)scratch;
     (void)err;
 #pragma omp parallel for schedule(static) if (d->n * d->out[0] * d->out[1] * d->c > 20000)
-    for (int64_t r = 0; r < d->n * d->out[0]; r++)
-        rows[bf16][d->kernel == 5][d->stride - 1](
-            d, (const char *)in[0] + r / d->out[0] * d->in[0] * d->in[1] * step,
-            (char *)out[0] + r * d->out[1] * step, r % d->out[0] * d->stride - d->pad[0]);
+    for (int64_t r = 0; r < d->n * d->out[0]; r++) {
+        const struct depthwise_part p = {.x = (const char *)in[0] +
+                                              r / d->out[0] * d->in[0] * d->in[1] * step,
+                                         .y = (char *)out[0] + r * d->out[1] * step,
+                                         .x_step = step,
+                                         .y_step = step,
+                                         .y_row = r % d->out[0],
+                                         .n_rows = 1,
+                                         .n_channels = d->c};
+        depthwise_run(d, &p);
+    }
     return GRAFT_OK;
+}
+
+void depthwise_clear(struct depthwise *d)
+{
+    gr_free_aligned(d->w);
+    gr_free_aligned(d->b);
 }
 
 static void depthwise_unplan(void *state)
 {
-    struct depthwise *d = state;
-    gr_free_aligned(d->w);
-    gr_free_aligned(d->b);
-    gr_free(d);
-}
-
-static float clip(float v, const struct gr_act *a)
-{
-    return fminf(fmaxf(v, a->a), a->b);
+    depthwise_clear(state);
+    gr_free(state);
 }
 
 static enum graft_status pack(struct depthwise *d, const struct gr_tensor *w,
@@ -202,7 +220,7 @@ static enum graft_status pack(struct depthwise *d, const struct gr_tensor *w,
     if (!s && (!d->w || !d->b))
         s = gr_error_nomem(err);
     for (int64_t c = 0; !s && c < d->c; c++) {
-        const int64_t k = c % BLOCK, at = d->dtype == GR_BF16 ? k % 2 * 16 + k / 2 : k;
+        const int64_t k = c % BLOCK, at = d->src == GR_BF16 ? k % 2 * 16 + k / 2 : k;
         for (int64_t t = 0; t < taps; t++)
             d->w[(c / BLOCK * taps + t) * BLOCK + at] = ((const float *)wt.data)[c * taps + t];
         if (b)
@@ -210,20 +228,22 @@ static enum graft_status pack(struct depthwise *d, const struct gr_tensor *w,
     }
     gr_tensor_clear(&wt);
     gr_tensor_clear(&bt);
+    if (s)
+        depthwise_clear(d);
     return s;
 }
 
-static enum graft_status depthwise_plan(const struct gr_case *c, struct gr_choice *k,
-                                        struct graft_error *err)
+enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c, enum gr_dtype src,
+                                 struct graft_error *err)
 {
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
     struct gr_window win;
     bool has_b = n->n_in > 2 && n->in[2] >= 0;
-    if (c->in[0].dtype != GR_F32 || x->rank != 4 || !gr_shape_count(x) || !gr_shape_count(y) ||
-        c->add || !c->konst[1] || (has_b && !c->konst[2]) || !gr_cpu_has_fast_bf16() ||
-        (c->bf16 && c->f32_out) || w->dim[1] != 1 || w->dim[0] != x->dim[1] ||
-        gr_node_get_int(n, "group", 1) != x->dim[1])
+    if (!gr_node_is(n, "Conv") || c->in[0].dtype != GR_F32 || x->rank != 4 || !gr_shape_count(x) ||
+        !gr_shape_count(y) || c->add || !c->konst[1] || (has_b && !c->konst[2]) ||
+        !gr_cpu_has_fast_bf16() || (c->bf16 && c->f32_out) || w->dim[1] != 1 ||
+        w->dim[0] != x->dim[1] || gr_node_get_int(n, "group", 1) != x->dim[1])
         return refuse(err);
     gr_window_read(n, x, y, w->dim + 2, &win);
     if (w->dim[2] != w->dim[3] || (w->dim[2] != 3 && w->dim[2] != 5) ||
@@ -237,30 +257,38 @@ static enum graft_status depthwise_plan(const struct gr_case *c, struct gr_choic
                           .kernel = w->dim[2],
                           .stride = win.stride[0],
                           .pad = {win.pad_l[0], win.pad_l[1]},
-                          .dtype = c->bf16 ? GR_BF16 : GR_F32,
-                          .low = -INFINITY,
-                          .high = INFINITY};
-    for (int i = 0; i < c->n_acts; i++) {
-        if (c->acts[i].kind != GR_ACT_CLIP)
-            return refuse(err);
-        d.low = clip(d.low, &c->acts[i]);
-        d.high = clip(d.high, &c->acts[i]);
-    }
+                          .src = src,
+                          .dst = c->bf16 ? GR_BF16 : GR_F32};
+    if (!gr_read_clip(c, &d.low, &d.high))
+        return refuse(err);
     enum graft_status s = pack(&d, c->konst[1], has_b ? c->konst[2] : NULL, err);
-    struct depthwise *state = s ? NULL : gr_alloc(sizeof *state);
-    if (!s && !state)
-        s = gr_error_nomem(err);
-    if (s) {
-        gr_free_aligned(d.w);
-        gr_free_aligned(d.b);
+    if (!s)
+        *out = d;
+    return s;
+}
+
+size_t depthwise_get_weights_size(const struct depthwise *d)
+{
+    return (size_t)((d->c + BLOCK - 1) / BLOCK * BLOCK) * (size_t)(d->kernel * d->kernel + 1) *
+           sizeof(float);
+}
+
+static enum graft_status depthwise_plan(const struct gr_case *c, struct gr_choice *k,
+                                        struct graft_error *err)
+{
+    struct depthwise d, *state;
+    enum graft_status s = depthwise_init(&d, c, c->bf16 ? GR_BF16 : GR_F32, err);
+    if (s)
         return s;
+    if (!(state = gr_alloc(sizeof *state))) {
+        depthwise_clear(&d);
+        return gr_error_nomem(err);
     }
     *state = d;
-    k->in[0] = k->out[0] = (struct gr_layout){d.dtype, true};
+    k->in[0] = k->out[0] = (struct gr_layout){d.src, true};
     k->state = state;
     k->impl = "depthwise:avx512";
-    k->weights_size = (size_t)((d.c + BLOCK - 1) / BLOCK * BLOCK) *
-                      (size_t)(d.kernel * d.kernel + 1) * sizeof(float);
+    k->weights_size = depthwise_get_weights_size(&d);
     return GRAFT_OK;
 }
 

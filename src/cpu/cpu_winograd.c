@@ -1,7 +1,6 @@
 /* How is a 3x3 convolution computed with fewer multiplications? */
 #include "base/mem.h"
 #include "cpu/kernels.h"
-#include <math.h>
 #include <omp.h>
 
 static enum graft_status refuse(struct graft_error *err)
@@ -10,7 +9,7 @@ static enum graft_status refuse(struct graft_error *err)
 }
 
 #ifdef __x86_64__
-#include <immintrin.h>
+#include "cpu/panel_sums.h"
 
 /* Winograd's F(4x4, 3x3), as Lavin and Gray describe it: a tile of 6x6 pixels and the weights are
    transformed, multiplied at 36 points, and transformed back into 4x4 pixels, with a quarter of the
@@ -127,17 +126,9 @@ static TARGET void tile_out(const struct winograd *s, const float *m, int64_t st
 INLINE void product(const int rows, int64_t ic, const float *v, const float *u, float *m,
                     int64_t oc)
 {
-    __m512 acc[12][2];
+    __m512 acc[PANEL_ROWS][2];
     UNROLL for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-    for (int64_t k = 0; k < ic; k++) {
-        const __m512 a = _mm512_loadu_ps(u + k * PANEL), b = _mm512_loadu_ps(u + k * PANEL + LANES);
-        UNROLL for (int r = 0; r < rows; r++)
-        {
-            const __m512 x = _mm512_set1_ps(v[r * ic + k]);
-            acc[r][0] = _mm512_fmadd_ps(x, a, acc[r][0]);
-            acc[r][1] = _mm512_fmadd_ps(x, b, acc[r][1]);
-        }
-    }
+    panel_sums(rows, ic, v, ic, u, acc);
     UNROLL for (int r = 0; r < rows; r++)
     {
         _mm512_storeu_ps(m + r * oc, acc[r][0]);
@@ -307,9 +298,7 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
                          .ic = x->dim[1],
                          .oc = y->dim[1],
                          .n_threads = omp_get_max_threads(),
-                         .add = c->add,
-                         .low = -INFINITY,
-                         .high = INFINITY};
+                         .add = c->add};
     for (int i = 0; i < 2; i++) {
         if (win.stride[i] != 1 || win.dilation[i] != 1 || win.pad_l[i] < 0)
             return refuse(err);
@@ -319,13 +308,7 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
         d.tiles[i] = (win.out[i] + STEP - 1) / STEP;
     }
     d.n_tiles = d.n * d.tiles[0] * d.tiles[1];
-    for (int i = 0; i < c->n_acts; i++) {
-        if (c->acts[i].kind != GR_ACT_CLIP)
-            return refuse(err);
-        d.low = fminf(fmaxf(d.low, c->acts[i].a), c->acts[i].b);
-        d.high = fminf(fmaxf(d.high, c->acts[i].a), c->acts[i].b);
-    }
-    if (!pays(&d))
+    if (!gr_read_clip(c, &d.low, &d.high) || !pays(&d))
         return refuse(err);
     /* A multiple of 12 tiles that fits the cache, or as few as keep all threads busy. */
     const int64_t fit = BLOCK_SIZE / (POINTS * (d.ic + d.oc) * (int64_t)sizeof(float)) / 12 * 12,

@@ -3,13 +3,11 @@
 #include "base/events.h"
 #include "base/mem.h"
 #include "core/kernel.h"
-#include "cpu/dnn_compat.h"
+#include "cpu/panels.h"
 #include <omp.h>
 #include <string.h>
 #ifdef __x86_64__
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 /* Runs one block of work and returns how much it was: operations or bytes. */
@@ -60,20 +58,14 @@ __attribute__((target("avx512f,avx512bf16"))) static double bf16_avx512(float *b
     return 2.0 * ROUNDS * N * 32;
 }
 
-/* Tiles of 16 rows of 64 bytes: 2 x 2 products of 16 x 32 by 32 x 16. What the thread had set its
-   tiles to is put back, because oneDNN may count on it. */
+/* Tiles of 16 rows of 64 bytes: 2 x 2 products of 16 x 32 by 32 x 16. */
 __attribute__((target("amx-tile,amx-bf16"))) static double bf16_amx(float *block, size_t size)
 {
-    uint8_t before[64], tiles[64] = {1};
+    struct tiles_state before;
+    const struct panels whole_tiles = {.depth = 32};
     (void)block, (void)size;
-    for (int i = 0; i < 8; i++) {
-        tiles[16 + 2 * i] = 64; /* bytes a row */
-        tiles[48 + i] = 16;     /* rows */
-    }
-    /* GCC believes that the two instructions look at 8 bytes; they look at all 64. */
-    __asm__ volatile("" : : "r"(before), "r"(tiles) : "memory");
-    _tile_storeconfig(before);
-    _tile_loadconfig(tiles);
+    tiles_save(&before);
+    panels_enter(&whole_tiles);
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -88,20 +80,10 @@ __attribute__((target("amx-tile,amx-bf16"))) static double bf16_amx(float *block
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    __asm__ volatile("" : : "r"(before) : "memory");
-    if (before[0])
-        _tile_loadconfig(before);
-    else
-        _tile_release();
+    tiles_restore(&before);
     return 2.0 * ROUNDS * 4 * 16 * 16 * 32;
 }
 
-/* The system gives out the tiles on request only. */
-static bool may_use_tiles(void)
-{
-    enum { REQUEST = 0x1023, TILE_DATA = 18 };
-    return dnn_has_amx() && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
-}
 #endif
 
 static work_fn *best_fp32(void)
@@ -118,7 +100,7 @@ static work_fn *best_fp32(void)
 static work_fn *best_bf16(void)
 {
 #ifdef __x86_64__
-    if (may_use_tiles())
+    if (tiles_have())
         return bf16_amx;
     if (gr_cpu_has_fast_bf16())
         return bf16_avx512;

@@ -14,6 +14,16 @@ struct place {
     int next; /* another place of the same value, or -1 */
 };
 
+/* What a gr_case points to, as long as the longest step. */
+struct case_lists {
+    struct gr_type *types; /* inputs, then outputs */
+    const struct gr_tensor **konst;
+    struct gr_layout *arrive;
+    struct gr_quant *quants; /* inputs, then output 0 */
+};
+
+enum { CHAIN_STEPS = 3 }; /* that kernels may do at once */
+
 struct planner {
     struct gr_plan *plan;
     struct program *prog;
@@ -23,11 +33,8 @@ struct planner {
     bool reference;
     bool bf16;
     bool *leaves; /* per value of the graph: it leaves the plan, perhaps under another shape */
-    /* As long as the longest step: */
-    struct gr_type *types; /* inputs, then outputs */
-    const struct gr_tensor **konst;
-    struct gr_layout *arrive, *want; /* want: inputs, then outputs */
-    struct gr_quant *quants;         /* inputs, then output 0 */
+    struct gr_layout *want;               /* inputs, then outputs, as long as the longest step */
+    struct case_lists lists[CHAIN_STEPS]; /* of the step at hand and of those that may join it */
 };
 
 void gr_plan_options_init(struct gr_plan_options *o)
@@ -247,45 +254,61 @@ static enum graft_status plan_view(struct planner *w, const struct gr_node *n,
     return s ? s : add_place(w, n->out[0], slot, layout, err);
 }
 
-static void fill_case(struct planner *w, const struct program_step *st, struct gr_case *c)
+static void fill_case(struct planner *w, const struct program_step *st, struct case_lists *l,
+                      struct gr_case *c)
 {
     const struct gr_node *n = &st->node;
     *c = (struct gr_case){.node = n,
                           .n_in = n->n_in + (st->residual >= 0),
                           .n_out = n->n_out,
-                          .in = w->types,
-                          .out = w->types + n->n_in + 1,
-                          .konst = w->konst,
-                          .layout = w->arrive,
-                          .quant = w->plan->precision == GR_PRECISION_INT8 ? w->quants : NULL,
+                          .in = l->types,
+                          .out = l->types + n->n_in + 1,
+                          .konst = l->konst,
+                          .layout = l->arrive,
+                          .quant = w->plan->precision == GR_PRECISION_INT8 ? l->quants : NULL,
                           .bf16 = w->bf16,
                           .add = st->residual >= 0,
+                          .residual = st->residual,
                           .n_acts = st->n_acts};
     memcpy(c->acts, st->acts, sizeof c->acts);
     for (int i = 0; i < c->n_in; i++) {
         int v = i < n->n_in ? n->in[i] : st->residual;
-        w->types[i] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : w->prog->values[v].type;
-        w->konst[i] = program_const(w->prog, v);
-        w->arrive[i] = v < 0         ? (struct gr_layout){GR_UNKNOWN, false}
-                       : w->konst[i] ? (struct gr_layout){w->types[i].dtype, false}
-                                     : plain_layout(w, v);
-        w->quants[i] = v < 0 || w->konst[i] ? (struct gr_quant){0} : w->prog->values[v].quant;
+        l->types[i] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : w->prog->values[v].type;
+        l->konst[i] = program_const(w->prog, v);
+        l->arrive[i] = v < 0 ? (struct gr_layout){GR_UNKNOWN, false}
+                       : l->konst[i] || w->first_place[v] < 0
+                           ? (struct gr_layout){l->types[i].dtype, false}
+                           : plain_layout(w, v);
+        l->quants[i] = v < 0 || l->konst[i] ? (struct gr_quant){0} : w->prog->values[v].quant;
     }
     for (int i = 0; i < n->n_out; i++) {
         int v = n->out[i];
-        w->types[n->n_in + 1 + i] =
+        l->types[n->n_in + 1 + i] =
             v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : w->prog->values[v].type;
     }
-    w->quants[c->n_in] =
+    l->quants[c->n_in] =
         n->n_out && n->out[0] >= 0 ? w->prog->values[n->out[0]].quant : (struct gr_quant){0};
     c->f32_out = n->n_out && n->out[0] >= 0 && w->leaves[n->out[0]];
+}
+
+/* The step that alone reads the output of step `at`, as its input 0; NULL: none. */
+static struct program_step *next_step(const struct planner *w, const struct program_step *st)
+{
+    struct program *p = w->prog;
+    const struct program_value *v =
+        st->node.n_out == 1 && st->node.out[0] >= 0 ? &p->values[st->node.out[0]] : NULL;
+    if (!v || v->n_uses != 1 || v->last_use < 0 || v->last_use >= (int)p->n_steps)
+        return NULL;
+    struct program_step *next = &p->steps[v->last_use];
+    return !next->dead && next->node.n_in && next->node.in[0] == st->node.out[0] ? next : NULL;
 }
 
 static enum graft_status try_kernel(struct planner *w, const struct gr_kernel *kernel,
                                     const struct gr_case *c, struct gr_choice *k,
                                     struct graft_error *err)
 {
-    *k = (struct gr_choice){.in = w->want, .out = w->want + c->n_in, .impl = "", .place = -1};
+    *k = (struct gr_choice){
+        .in = w->want, .out = w->want + c->n_in, .impl = "", .place = -1, .n_steps = 1};
     for (int i = 0; i < c->n_in; i++)
         k->in[i] = c->konst[i] ? (struct gr_layout){GR_UNKNOWN, false} : c->layout[i];
     for (int i = 0; i < c->n_out; i++)
@@ -394,19 +417,39 @@ static enum graft_status plan_split(struct planner *w, size_t at, struct graft_e
     return s;
 }
 
+/* Step `st` is done by the kernel of `first`. */
+static enum graft_status join_step(struct planner *w, struct program_step *first,
+                                   struct program_step *st, const struct gr_case *c,
+                                   struct gr_step_info *info, struct graft_error *err)
+{
+    const struct gr_node *n = &st->node;
+    enum graft_status s = program_note_fused(w->prog, first, n->op_type, err);
+    if (!s && *st->fused)
+        s = program_note_fused(w->prog, first, st->fused, err);
+    info->fused = first->fused;
+    info->macs += n->op->macs ? n->op->macs(n, n->n_in, c->in, c->out) : 0;
+    st->dead = true;
+    return s;
+}
+
 static enum graft_status plan_step(struct planner *w, size_t at, struct graft_error *err)
 {
     const struct program_step *st = &w->prog->steps[at];
     const struct gr_node *n = &st->node;
     const struct gr_kernel *kernel = &gr_kernel_reference;
     struct gr_choice k;
-    struct gr_case c;
+    struct gr_case cases[CHAIN_STEPS], *c = cases;
+    struct program_step *chain[CHAIN_STEPS] = {&w->prog->steps[at]};
     struct plan_step *step = NULL;
     if (!w->reference && is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
         !program_const(w->prog, n->in[0]))
         return plan_view(w, n, err);
-    fill_case(w, st, &c);
-    enum graft_status s = choose_kernel(w, &c, &kernel, &k, err);
+    fill_case(w, st, &w->lists[0], c);
+    for (int i = 1; i < CHAIN_STEPS && (chain[i] = next_step(w, chain[i - 1])); i++) {
+        fill_case(w, chain[i], &w->lists[i], &cases[i]);
+        cases[i - 1].next = &cases[i];
+    }
+    enum graft_status s = choose_kernel(w, c, &kernel, &k, err);
     if (s == GRAFT_E_UNSUPPORTED) {
         if (n->op != &gr_op_pass_identity && (st->residual >= 0 || st->n_acts))
             return plan_split(w, at, err);
@@ -415,23 +458,23 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
         struct gr_node *own = gr_arena_copy(&w->prog->arena, n, sizeof *n);
         if (!own)
             return gr_error_nomem(err);
-        c.node = own;
-        s = try_kernel(w, kernel, &c, &k, err);
+        c->node = own;
+        s = try_kernel(w, kernel, c, &k, err);
     }
     if (s)
         return s;
     /* Reorders that the inputs need come first in the plan. */
-    int *in = gr_alloc_array((size_t)c.n_in + 1, sizeof *in);
+    int *in = gr_alloc_array((size_t)c->n_in + 1, sizeof *in);
     if (!in)
         s = gr_error_nomem(err);
-    for (int i = 0; !s && i < c.n_in; i++) {
+    for (int i = 0; !s && i < c->n_in; i++) {
         int v = i < n->n_in ? n->in[i] : st->residual;
         in[i] = -1;
         if (v >= 0 && k.in[i].dtype)
             s = get_place(w, v, k.in[i], &in[i], err);
     }
     if (!s && k.must_place) {
-        struct plan_step probe = {.n_in = c.n_in, .in = in};
+        struct plan_step probe = {.n_in = c->n_in, .in = in};
         if (!may_overwrite(w, &probe, k.place, (int)at))
             s = copy_for_update(w, k.place < n->n_in ? n->in[k.place] : st->residual, k.in[k.place],
                                 &in[k.place], err);
@@ -441,30 +484,33 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
         gr_free(in);
         return s;
     }
-    s = add_step(w, kernel, &k, c.n_in, n->n_out, &step, err);
+    const struct program_step *last = chain[k.n_steps - 1];
+    s = add_step(w, kernel, &k, c->n_in, last->node.n_out, &step, err);
     if (!s) {
-        memcpy(step->in, in, (size_t)c.n_in * sizeof *in);
-        s = place_outputs(w, st, step, &k, (int)at, err);
+        memcpy(step->in, in, (size_t)c->n_in * sizeof *in);
+        s = place_outputs(w, last, step, &k, (int)at, err);
     }
     gr_free(in);
     if (s)
         return s;
-    for (int i = 0; i < c.n_in; i++)
+    for (int i = 0; i < c->n_in; i++)
         if (step->in[i] >= 0)
             touch(w, step->in[i], true);
-    for (int i = 0; i < n->n_out; i++)
+    for (int i = 0; i < last->node.n_out; i++)
         if (step->out[i] >= 0)
             touch(w, step->out[i], true);
     step->info.node = n->name ? n->name : "";
     step->info.op = n->op_type;
     step->info.fused = st->fused;
-    step->info.out = c.out[0];
-    for (int i = 0; c.quant && i < c.n_in; i++)
+    step->info.out = cases[k.n_steps - 1].out[0];
+    for (int i = 0; c->quant && i < c->n_in; i++)
         step->info.int8 =
-            step->info.int8 || (c.quant[i].dtype && k.in[i].dtype == c.quant[i].dtype);
-    step->info.macs = n->op->macs ? n->op->macs(n, n->n_in, c.in, c.out) : 0;
+            step->info.int8 || (c->quant[i].dtype && k.in[i].dtype == c->quant[i].dtype);
+    step->info.macs = n->op->macs ? n->op->macs(n, n->n_in, c->in, c->out) : 0;
     step->info.bytes += (double)k.weights_size;
-    return GRAFT_OK;
+    for (int i = 1; !s && i < k.n_steps; i++)
+        s = join_step(w, chain[0], chain[i], &cases[i], &step->info, err);
+    return s;
 }
 
 /* The plan's outputs: made right in the caller's memory where that is possible. */
@@ -523,6 +569,23 @@ static enum graft_status plan_inputs(struct planner *w, struct graft_error *err)
     return GRAFT_OK;
 }
 
+static enum graft_status lists_init(struct case_lists *l, size_t n, struct graft_error *err)
+{
+    l->types = gr_alloc_zero(n, sizeof *l->types);
+    l->konst = gr_alloc_zero(n, sizeof *l->konst);
+    l->arrive = gr_alloc_zero(n, sizeof *l->arrive);
+    l->quants = gr_alloc_zero(n, sizeof *l->quants);
+    return l->types && l->konst && l->arrive && l->quants ? GRAFT_OK : gr_error_nomem(err);
+}
+
+static void lists_clear(struct case_lists *l)
+{
+    gr_free(l->types);
+    gr_free(l->konst);
+    gr_free(l->arrive);
+    gr_free(l->quants);
+}
+
 static enum graft_status make_steps(struct gr_plan *p, struct program *prog, bool reference,
                                     struct graft_error *err)
 {
@@ -537,15 +600,11 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
         widest = n > widest ? n : widest;
     }
     w.first_place = gr_alloc_array(prog->n_values + 1, sizeof *w.first_place);
-    w.types = gr_alloc_zero(widest, sizeof *w.types);
-    w.konst = gr_alloc_zero(widest, sizeof *w.konst);
-    w.arrive = gr_alloc_zero(widest, sizeof *w.arrive);
     w.want = gr_alloc_zero(widest, sizeof *w.want);
-    enum graft_status s = GRAFT_OK;
     w.leaves = gr_alloc_zero(prog->n_values + 1, sizeof *w.leaves);
-    w.quants = gr_alloc_zero(widest, sizeof *w.quants);
-    if (!w.first_place || !w.quants || !w.leaves || !w.types || !w.konst || !w.arrive || !w.want)
-        s = gr_error_nomem(err);
+    enum graft_status s = w.first_place && w.leaves && w.want ? GRAFT_OK : gr_error_nomem(err);
+    for (int i = 0; !s && i < CHAIN_STEPS; i++)
+        s = lists_init(&w.lists[i], widest, err);
     for (size_t i = 0; !s && i < prog->n_values; i++)
         w.first_place[i] = -1;
     for (size_t i = 0; !s && i < prog->n_outputs; i++)
@@ -571,11 +630,9 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     gr_free(w.first_place);
     gr_free(w.leaves);
     gr_free(w.places);
-    gr_free(w.types);
-    gr_free(w.konst);
-    gr_free(w.arrive);
-    gr_free(w.quants);
     gr_free(w.want);
+    for (int i = 0; i < CHAIN_STEPS; i++)
+        lists_clear(&w.lists[i]);
     return s;
 }
 

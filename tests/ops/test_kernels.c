@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "core/op.h"
+#include "core/kernel.h"
 #include "exec/plan.h"
 #include <math.h>
 #include <omp.h>
@@ -21,7 +22,8 @@ struct net {
     int first_out[MAX_NODES], n_out[MAX_NODES];
     int n_nodes, n_consts;
     bool may_ref;
-    int steps; /* expected, or -1 */
+    int steps;     /* expected, or -1 */
+    char with[32]; /* a kernel that is expected on a processor with AVX-512 and bf16 */
     uint64_t seed;
 };
 
@@ -163,6 +165,8 @@ static void add_node(struct net *n, char *text, int64_t opset)
             in[n_in++] = add_const(n, *w, eq + 1);
         else if (!strncmp(w, "steps=", 6))
             n->steps = atoi(w + 6);
+        else if (!strncmp(w, "with=", 5))
+            snprintf(n->with, sizeof n->with, "%s", w + 5);
         else if (!eq)
             fail_msg("what is '%s'?", w);
     }
@@ -177,7 +181,7 @@ static void add_node(struct net *n, char *text, int64_t opset)
     for (int i = 0; i < n_words; i++) {
         char *eq = strchr(words[i], '=');
         if (eq && eq > words[i] + 1 && strncmp(words[i], "steps=", 6) &&
-            strncmp(words[i], "opset=", 6)) {
+            strncmp(words[i], "with=", 5) && strncmp(words[i], "opset=", 6)) {
             *eq = 0;
             add_attr(n, op, id, words[i], eq + 1);
         }
@@ -334,6 +338,11 @@ static int check(const char *line, bool perf)
         }
         if (r.used_ref && !n.may_ref) {
             print_error("%s: runs by the reference:%s\n  %s", modes[i].name, r.kernels, line);
+            bad = 1;
+        }
+        if (*n.with && o.fuse && o.precision == GR_PRECISION_FP32 && gr_cpu_has_fast_bf16() &&
+            !strstr(r.kernels, n.with)) {
+            print_error("%s: %s is expected:%s\n  %s", modes[i].name, n.with, r.kernels, line);
             bad = 1;
         }
         if (n.steps >= 0 && o.fuse && r.steps != n.steps) {

@@ -1,0 +1,318 @@
+/* How are a 1x1 convolution, a depthwise one and another 1x1 computed without their intermediate
+   values leaving the cache? */
+#include "base/mem.h"
+#include "cpu/kernels.h"
+
+static enum graft_status refuse(struct graft_error *err)
+{
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "not the convolutions of a bottleneck");
+}
+
+#ifdef __x86_64__
+#include "cpu/depthwise.h"
+#include "cpu/panels.h"
+#include <math.h>
+#include <omp.h>
+
+/* The block of MobileNets: expand, window, project, of which either 1x1 may be absent. A picture is
+   cut into bands of rows; within one, 32 expanded channels at a time go through the windows, and
+   when all have done so, they are projected. What a band expands beyond its own rows for its
+   windows the next one computes again. */
+struct bottleneck {
+    bool expands, projects, adds; /* adds: x to y */
+    bool bf16;                    /* of x and of what is multiplied */
+    enum gr_dtype dst;            /* of y */
+    int64_t size, y_size;         /* bytes of a number of x and of y */
+    int64_t ic, oc;
+    struct panels expand, project;
+    struct depthwise window;
+    float expand_low, expand_high, project_low, project_high;
+    int64_t rows, bands; /* of y in a band; of a picture */
+    int64_t group;       /* rows of y whose windows are computed in turn with what they read */
+    int64_t ring;        /* rows of expanded x that are kept */
+    int n_threads;
+    size_t hidden_size, window_size; /* bytes of a thread's expanded channels, and of its windows */
+};
+
+/* What a band keeps at hand of all that a core's cache holds; the rest is for weights, x and y. */
+enum { CACHE_SIZE = 3 << 18 };
+/* Pixels of x that are expanded at a time: their 32 channels lie in the first cache. */
+enum { GROUP = 56 };
+
+/* The rows of x under the windows of some rows of y. */
+static void read_rows(const struct depthwise *d, int64_t first, int64_t n, int64_t *top,
+                      int64_t *end)
+{
+    *top = first * d->stride - d->pad[0];
+    *end = (first + n - 1) * d->stride - d->pad[0] + d->kernel;
+    *top = *top < 0 ? 0 : *top;
+    *end = *end > d->in[0] ? d->in[0] : *end;
+}
+
+static int64_t band_rows(const struct bottleneck *s, int64_t band)
+{
+    const int64_t left = s->window.out[0] - band * s->rows;
+    return left < s->rows ? left : s->rows;
+}
+
+/* 32 channels of x's expansion, and their windows in `part`: a few rows in turn, so that they are
+   still near when they are read. */
+static void expand_panel(const struct bottleneck *s, const char *x, char *hidden,
+                         struct depthwise_part part)
+{
+    const struct depthwise *d = &s->window;
+    const int64_t rows = part.n_rows, row_size = d->in[1] * part.x_step, x_step = s->ic * s->size;
+    int64_t done = part.x_row, top, end;
+    for (int64_t r = 0; r < rows; r += s->group) {
+        part.n_rows = rows - r < s->group ? rows - r : s->group;
+        read_rows(d, part.y_row, part.n_rows, &top, &end);
+        while (done < end) {
+            const int64_t slot = (done - part.x_row) % s->ring,
+                          n = end - done < s->ring - slot ? end - done : s->ring - slot;
+            const struct panel_tail keep = {.y = hidden + slot * row_size,
+                                            .y_step = part.x_step,
+                                            .y_dtype = GR_F32,
+                                            .low = s->expand_low,
+                                            .high = s->expand_high,
+                                            .n = PANEL};
+            panels_run(&s->expand, part.channel / PANEL, n * d->in[1], x + done * d->in[1] * x_step,
+                       x_step, &keep);
+            done += n;
+        }
+        depthwise_run(d, &part);
+        part.y_row += part.n_rows;
+        part.y = (char *)part.y + part.n_rows * d->out[1] * part.y_step;
+    }
+}
+
+/* One band of one picture; x and y are the picture's. */
+static void run_band(const struct bottleneck *s, int64_t band, const char *x, char *y, char *hidden,
+                     char *windows)
+{
+    const struct depthwise *d = &s->window;
+    const int64_t first = band * s->rows;
+    char *const to = s->projects ? windows : y + first * d->out[1] * d->c * s->size;
+    struct depthwise_part part = {.x = x,
+                                  .x_step = s->ic * s->size,
+                                  .y = to,
+                                  .y_step = d->c * s->size,
+                                  .y_row = first,
+                                  .n_rows = band_rows(s, band),
+                                  .n_channels = d->c};
+    if (s->expands) {
+        int64_t end;
+        part.x = hidden;
+        part.x_step = PANEL * (int64_t)sizeof(float);
+        part.x_ring = s->ring;
+        read_rows(d, first, part.n_rows, &part.x_row, &end);
+        if (s->bf16)
+            panels_enter(&s->expand);
+        for (int64_t c = 0; c < d->c; c += PANEL) {
+            part.channel = c;
+            part.n_channels = d->c - c < PANEL ? d->c - c : PANEL;
+            part.y = to + c * s->size;
+            expand_panel(s, x, hidden, part);
+        }
+    } else {
+        depthwise_run(d, &part);
+    }
+    if (!s->projects)
+        return;
+    const int64_t at = first * d->out[1], y_step = s->oc * s->y_size;
+    if (s->bf16)
+        panels_enter(&s->project);
+    for (int64_t c = 0; c < s->oc; c += PANEL) {
+        const struct panel_tail out = {.y = y + at * y_step + c * s->y_size,
+                                       .y_step = y_step,
+                                       .y_dtype = s->dst,
+                                       .add = s->adds ? x + (at * s->oc + c) * s->size : NULL,
+                                       .add_step = s->oc * s->size,
+                                       .low = s->project_low,
+                                       .high = s->project_high,
+                                       .n = s->oc - c < PANEL ? s->oc - c : PANEL};
+        panels_run(&s->project, c / PANEL, part.n_rows * d->out[1], windows, d->c * s->size, &out);
+    }
+}
+
+static enum graft_status bottleneck_forward(const void *state, void *bound, const void *const *in,
+                                            void *const *out, void *scratch,
+                                            struct graft_error *err)
+{
+    const struct bottleneck *s = state;
+    const struct depthwise *d = &s->window;
+    const int64_t x_picture = s->ic * d->in[0] * d->in[1] * s->size,
+                  y_picture = s->oc * d->out[0] * d->out[1] * s->y_size;
+    (void)bound;
+    (void)err;
+#pragma omp parallel num_threads(s->n_threads)
+    {
+        char *own =
+            (char *)scratch + (size_t)omp_get_thread_num() * (s->hidden_size + s->window_size);
+        struct tiles_state before;
+        if (s->bf16)
+            tiles_save(&before);
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < d->n * s->bands; i++)
+            run_band(s, i % s->bands, (const char *)in[0] + i / s->bands * x_picture,
+                     (char *)out[0] + i / s->bands * y_picture, own, own + s->hidden_size);
+        if (s->bf16)
+            tiles_restore(&before);
+    }
+    return GRAFT_OK;
+}
+
+static void clear(struct bottleneck *s)
+{
+    panels_clear(&s->expand);
+    panels_clear(&s->project);
+    depthwise_clear(&s->window);
+}
+
+static void bottleneck_unplan(void *state)
+{
+    clear(state);
+    gr_free(state);
+}
+
+/* A 1x1 convolution of every pixel, followed by bounds at most. */
+static bool is_pointwise(const struct gr_case *c, float *low, float *high)
+{
+    const struct gr_node *n = c->node;
+    const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
+    struct gr_window win;
+    if (!gr_node_is(n, "Conv") || c->in[0].dtype != GR_F32 || x->rank != 4 || !gr_shape_count(x) ||
+        !gr_shape_count(y) || !c->konst[1] || (n->n_in > 2 && n->in[2] >= 0 && !c->konst[2]) ||
+        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 1 || w->dim[3] != 1)
+        return false;
+    gr_window_read(n, x, y, w->dim + 2, &win);
+    for (int i = 0; i < 2; i++)
+        if (win.stride[i] != 1 || win.pad_l[i] || win.in[i] != win.out[i])
+            return false;
+    return gr_read_clip(c, low, high);
+}
+
+static enum graft_status read_panels(struct panels *p, const struct gr_case *c,
+                                     struct graft_error *err)
+{
+    const bool has_b = c->node->n_in > 2 && c->node->in[2] >= 0;
+    struct gr_tensor w = {0}, b = {0};
+    enum graft_status s = gr_const_f32(c->konst[1], &w, err);
+    if (!s && has_b)
+        s = gr_const_f32(c->konst[2], &b, err);
+    if (!s)
+        s = panels_init(p, c->bf16, c->in[0].shape.dim[1], c->out[0].shape.dim[1], w.data,
+                        has_b ? b.data : NULL, err);
+    gr_tensor_clear(&w);
+    gr_tensor_clear(&b);
+    return s;
+}
+
+/* Bands that fit the cache, and enough of them for all threads. */
+static void cut(struct bottleneck *s)
+{
+    const struct depthwise *d = &s->window;
+    const int64_t hidden = s->expands ? d->in[1] * PANEL * (int64_t)sizeof(float) : 0,
+                  window = s->projects ? d->out[1] * d->c * s->size : 0,
+                  fit = CACHE_SIZE / (window + 1);
+    int64_t bands = fit < 1 ? d->out[0] : (d->out[0] + fit - 1) / fit;
+    if (d->n * bands < s->n_threads)
+        bands = (s->n_threads + d->n - 1) / d->n;
+    s->rows = (d->out[0] + bands - 1) / bands;
+    s->bands = (d->out[0] + s->rows - 1) / s->rows;
+    s->group = panels_suit(s->bf16, d->in[1], s->ic) ? GROUP / (d->in[1] * d->stride) : s->rows;
+    s->group = s->group < 1 ? 1 : s->group > s->rows ? s->rows : s->group;
+    s->ring = (s->group - 1) * d->stride + d->kernel;
+    s->hidden_size = (size_t)(s->ring * hidden + 63) / 64 * 64;
+    s->window_size = (size_t)(s->rows * window + 63) / 64 * 64;
+}
+
+/* Whether all products have enough pixels. */
+static bool suits(const struct bottleneck *s)
+{
+    const struct depthwise *d = &s->window;
+    for (int64_t b = 0; b < s->bands; b++) {
+        int64_t top, end, rows = band_rows(s, b);
+        read_rows(d, b * s->rows, rows, &top, &end);
+        if ((s->expands && (end <= top || !panels_suit(s->bf16, (end - top) * d->in[1], s->ic))) ||
+            (s->projects && !panels_suit(s->bf16, rows * d->out[1], d->c)))
+            return false;
+    }
+    return true;
+}
+
+static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choice *k,
+                                         struct graft_error *err)
+{
+    struct bottleneck b = {.bf16 = c->bf16,
+                           .ic = c->in[0].shape.rank > 1 ? c->in[0].shape.dim[1] : 0,
+                           .size = c->bf16 ? 2 : 4,
+                           .n_threads = omp_get_max_threads()};
+    const struct gr_case *window = c, *last;
+    if (!c->next || c->quant || (c->bf16 && !tiles_have()))
+        return refuse(err);
+    if (is_pointwise(c, &b.expand_low, &b.expand_high) && !c->add) {
+        b.expands = true;
+        window = c->next;
+    }
+    last = window;
+    if (window->next && is_pointwise(window->next, &b.project_low, &b.project_high)) {
+        b.projects = true;
+        last = window->next;
+        b.adds = last->add;
+    }
+    if (last == c || (b.adds && last->residual != c->node->in[0]))
+        return refuse(err);
+    enum graft_status s =
+        depthwise_init(&b.window, window, c->bf16 && !b.expands ? GR_BF16 : GR_F32, err);
+    if (s)
+        return s;
+    b.oc = last->out[0].shape.dim[1];
+    b.dst = c->bf16 && !last->f32_out ? GR_BF16 : GR_F32;
+    b.y_size = b.dst == GR_BF16 ? 2 : 4;
+    cut(&b);
+    if (!suits(&b))
+        s = refuse(err);
+    if (!s && b.expands)
+        s = read_panels(&b.expand, c, err);
+    if (!s && b.projects)
+        s = read_panels(&b.project, last, err);
+    struct bottleneck *state = s ? NULL : gr_alloc(sizeof *state);
+    if (!s && !state)
+        s = gr_error_nomem(err);
+    if (s) {
+        clear(&b);
+        return s;
+    }
+    *state = b;
+    k->in[0] = (struct gr_layout){b.bf16 ? GR_BF16 : GR_F32, true};
+    k->out[0] = (struct gr_layout){b.dst, true};
+    k->n_steps = 1 + b.expands + b.projects;
+    k->state = state;
+    k->impl = b.bf16 ? "bottleneck:amx" : "bottleneck:avx512";
+    k->weights_size = depthwise_get_weights_size(&b.window) +
+                      (b.expands ? panels_get_weights_size(&b.expand) : 0) +
+                      (b.projects ? panels_get_weights_size(&b.project) : 0);
+    k->scratch_size = (size_t)b.n_threads * (b.hidden_size + b.window_size);
+    return GRAFT_OK;
+}
+
+#else /* for others there is oneDNN */
+
+static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choice *k,
+                                         struct graft_error *err)
+{
+    (void)c;
+    (void)k;
+    return refuse(err);
+}
+#define bottleneck_forward NULL
+#define bottleneck_unplan  gr_free
+
+#endif
+
+static const char *const ops[] = {"Conv", NULL};
+const struct gr_kernel gr_kernel_bottleneck = {.name = "bottleneck",
+                                               .ops = ops,
+                                               .plan = bottleneck_plan,
+                                               .forward = bottleneck_forward,
+                                               .unplan = bottleneck_unplan};

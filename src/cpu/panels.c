@@ -1,0 +1,287 @@
+/* How are pixels multiplied by a constant matrix inside a fused kernel? */
+#include "cpu/panels.h"
+#ifdef __x86_64__
+#include "base/mem.h"
+#include "cpu/dnn_compat.h"
+#include "cpu/panel_sums.h"
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TARGET       __attribute__((target("avx512f,avx512bw,avx512bf16")))
+#define TARGET_TILES __attribute__((target("avx512f,avx512bw,avx512bf16,amx-tile,amx-bf16")))
+#define TILES_INLINE static inline __attribute__((always_inline)) TARGET_TILES
+#define INLINE       static inline __attribute__((always_inline)) TARGET
+
+enum { TILE_ROWS = 16 };
+
+/* The largest even part of k that fits a tile's 32 numbers. */
+static int64_t tile_depth(int64_t k)
+{
+    for (int64_t d = 32; d >= 8; d -= 2)
+        if (k % d == 0)
+            return d;
+    return 0;
+}
+
+bool panels_suit(bool bf16, int64_t m, int64_t k)
+{
+    return !bf16 || (m >= TILE_ROWS && tile_depth(k));
+}
+
+static int64_t n_panels(const struct panels *p)
+{
+    return (p->n + PANEL - 1) / PANEL;
+}
+
+size_t panels_get_weights_size(const struct panels *p)
+{
+    return (size_t)(n_panels(p) * PANEL) * ((size_t)p->k * (p->bf16 ? 2 : 4) + sizeof(float));
+}
+
+void panels_clear(struct panels *p)
+{
+    gr_free_aligned(p->w);
+    gr_free_aligned(p->b);
+}
+
+enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, const float *w,
+                              const float *b, struct graft_error *err)
+{
+    *p = (struct panels){.k = k, .n = n, .bf16 = bf16, .depth = tile_depth(k)};
+    const int64_t columns = n_panels(p) * PANEL, d = p->depth;
+    p->w = gr_alloc_aligned((size_t)(columns * k) * (bf16 ? 2 : 4), true);
+    p->b = gr_alloc_aligned((size_t)columns * sizeof *p->b, true);
+    if (!p->w || !p->b) {
+        panels_clear(p);
+        return gr_error_nomem(err);
+    }
+    for (int64_t j = 0; j < n; j++) {
+        const int64_t panel = j / PANEL, half = j % PANEL / 16, column = j % 16;
+        for (int64_t i = 0; i < k; i++)
+            if (bf16)
+                ((uint16_t *)
+                     p->w)[panel * k * PANEL + ((i / d * 2 + half) * (d / 2) + i % d / 2) * 32 +
+                           column * 2 + i % 2] = gr_f32_to_bf16(w[j * k + i]);
+            else
+                ((float *)p->w)[(panel * k + i) * PANEL + j % PANEL] = w[j * k + i];
+        p->b[j] = b ? b[j] : 0;
+    }
+    return GRAFT_OK;
+}
+
+/* What all rows need, in registers. */
+struct vectors {
+    __m512 low, high, b0, b1;
+};
+
+INLINE struct vectors load_vectors(const struct panel_tail *t, const float *bias)
+{
+    return (struct vectors){_mm512_set1_ps(t->low), _mm512_set1_ps(t->high), _mm512_load_ps(bias),
+                            _mm512_load_ps(bias + 16)};
+}
+
+/* One row of sums becomes one of y; what is constant at the call is decided there. */
+INLINE void finish(const struct vectors *v, enum gr_dtype y_dtype, enum gr_dtype add_dtype,
+                   __mmask32 m, const char *add, char *y, __m512 a, __m512 b)
+{
+    a = _mm512_add_ps(a, v->b0);
+    b = _mm512_add_ps(b, v->b1);
+    if (add_dtype == GR_BF16) {
+        const __m512i raw = _mm512_maskz_loadu_epi16(m, add);
+        a = _mm512_add_ps(
+            a, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(raw)), 16));
+        b = _mm512_add_ps(b, (__m512)_mm512_slli_epi32(
+                                 _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(raw, 1)), 16));
+    } else if (add_dtype == GR_F32) {
+        a = _mm512_add_ps(a, _mm512_maskz_loadu_ps((__mmask16)m, add));
+        b = _mm512_add_ps(b, _mm512_maskz_loadu_ps((__mmask16)(m >> 16), add + 64));
+    }
+    a = _mm512_min_ps(v->high, _mm512_max_ps(v->low, a)); /* NaN stays NaN */
+    b = _mm512_min_ps(v->high, _mm512_max_ps(v->low, b));
+    if (y_dtype == GR_BF16) {
+        _mm512_mask_storeu_epi16(y, m, (__m512i)_mm512_cvtne2ps_pbh(b, a));
+    } else if (m == ~(__mmask32)0) {
+        _mm512_storeu_ps(y, a);
+        _mm512_storeu_ps(y + 64, b);
+    } else {
+        _mm512_mask_storeu_ps(y, (__mmask16)m, a);
+        _mm512_mask_storeu_ps(y + 64, (__mmask16)(m >> 16), b);
+    }
+}
+
+/* Where the sums of 2 x 2 tiles lie: 16 rows of y from `row[0]` and 16 from `row[1]`. */
+struct tile_sums {
+    int64_t row[2];
+    char *at[2];
+    int64_t step;
+};
+
+INLINE void finish_tiles(const struct panel_tail *t, enum gr_dtype y_dtype, enum gr_dtype add_dtype,
+                         __mmask32 m, const float *bias, const struct tile_sums *s)
+{
+    const struct vectors v = load_vectors(t, bias);
+    const int64_t y_step = t->y_step, add_step = t->add_step, step = s->step,
+                  both = s->row[0] + TILE_ROWS - s->row[1]; /* rows that the first ones hold */
+    for (int k = 0; k < 2; k++) {
+        const int64_t skip = k && both > 0 ? both : 0;
+        const char *sums = s->at[k] + skip * step, *add = (const char *)t->add;
+        char *y = (char *)t->y + (s->row[k] + skip) * y_step;
+        if (add_dtype)
+            add += (s->row[k] + skip) * add_step;
+        _Pragma("GCC unroll 4") for (int64_t i = skip; i < TILE_ROWS; i++)
+        {
+            finish(&v, y_dtype, add_dtype, m, add, y, _mm512_load_ps(sums),
+                   _mm512_load_ps(sums + 64));
+            y += y_step;
+            sums += step;
+            if (add_dtype)
+                add += add_step;
+        }
+    }
+}
+
+TILES_INLINE void multiply_tiles(const struct panels *p, int64_t panel, const char *x0,
+                                 const char *x1, int64_t x_step)
+{
+    const int64_t tile = p->depth / 2 * 32; /* numbers of w in one */
+    const uint16_t *w = (const uint16_t *)p->w + panel * p->k * PANEL;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < p->k; k += p->depth, w += 2 * tile) {
+        _tile_loadd(4, x0 + k * 2, x_step);
+        _tile_loadd(6, w, 64);
+        _tile_loadd(7, w + tile, 64);
+        _tile_loadd(5, x1 + k * 2, x_step);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+TILES_INLINE void store_tiles(const struct tile_sums *s)
+{
+    _tile_stored(0, s->at[0], s->step);
+    _tile_stored(1, s->at[0] + 64, s->step);
+    _tile_stored(2, s->at[1], s->step);
+    _tile_stored(3, s->at[1] + 64, s->step);
+    __asm__ volatile("" : : : "memory"); /* GCC does not see what they store */
+}
+
+/* Sums become y while the tiles make the next ones: to wait for them would take as long again. With
+   `in_place` they lie in y meanwhile. */
+TILES_INLINE void run_tiles(const struct panels *p, int64_t panel, int64_t m, const char *x,
+                            int64_t x_step, const struct panel_tail *t, __mmask32 mask,
+                            enum gr_dtype y_dtype, enum gr_dtype add_dtype, bool in_place)
+{
+    _Alignas(64) float buffer[2][2 * TILE_ROWS * PANEL];
+    const float *bias = p->b + panel * PANEL;
+    struct tile_sums before = {0};
+    for (int64_t r = 0; r < m; r += 2 * TILE_ROWS) {
+        const int64_t last = m - TILE_ROWS; /* there tiles reach back */
+        struct tile_sums s = {.step = in_place ? t->y_step : PANEL * (int64_t)sizeof(float)};
+        for (int k = 0; k < 2; k++) {
+            const int64_t row = r + k * TILE_ROWS;
+            s.row[k] = row < last ? row : last;
+            s.at[k] = in_place ? (char *)t->y + s.row[k] * s.step
+                               : (char *)(buffer[r / (2 * TILE_ROWS) % 2] + k * TILE_ROWS * PANEL);
+        }
+        multiply_tiles(p, panel, x + s.row[0] * x_step, x + s.row[1] * x_step, x_step);
+        if (r)
+            finish_tiles(t, y_dtype, add_dtype, mask, bias, &before);
+        store_tiles(&s);
+        before = s;
+    }
+    finish_tiles(t, y_dtype, add_dtype, mask, bias, &before);
+}
+
+TARGET_TILES static void run_bf16(const struct panels *p, int64_t panel, int64_t m, const char *x,
+                                  int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+{
+    if (t->add && t->y_dtype == GR_BF16)
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_BF16, GR_BF16, false);
+    else if (t->add)
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_BF16, false);
+    else if (t->y_dtype == GR_BF16)
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_BF16, GR_UNKNOWN, false);
+    else if (t->n < PANEL)
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_UNKNOWN, false);
+    else
+        run_tiles(p, panel, m, x, x_step, t, ~(__mmask32)0, GR_F32, GR_UNKNOWN, true);
+}
+
+INLINE void rows_f32(const int rows, const struct panels *p, int64_t panel, int64_t at,
+                     const char *x, int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+{
+    __m512 acc[PANEL_ROWS][2];
+    PANEL_UNROLL for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+    panel_sums(rows, p->k, (const float *)(x + at * x_step), x_step / 4,
+               (const float *)p->w + panel * p->k * PANEL, acc);
+    const struct vectors v = load_vectors(t, p->b + panel * PANEL);
+    char *y = (char *)t->y + at * t->y_step;
+    const char *add = t->add ? (const char *)t->add + at * t->add_step : NULL;
+    PANEL_UNROLL for (int r = 0; r < rows; r++) if (add) finish(
+        &v, GR_F32, GR_F32, mask, add + r * t->add_step, y + r * t->y_step, acc[r][0], acc[r][1]);
+    else finish(&v, GR_F32, GR_UNKNOWN, mask, NULL, y + r * t->y_step, acc[r][0], acc[r][1]);
+}
+
+TARGET static void run_f32(const struct panels *p, int64_t panel, int64_t m, const char *x,
+                           int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+{
+    int64_t r = 0;
+    for (; r + 12 <= m; r += 12)
+        rows_f32(12, p, panel, r, x, x_step, t, mask);
+    if (r + 8 <= m) {
+        rows_f32(8, p, panel, r, x, x_step, t, mask);
+        r += 8;
+    }
+    if (r + 4 <= m) {
+        rows_f32(4, p, panel, r, x, x_step, t, mask);
+        r += 4;
+    }
+    for (; r < m; r++)
+        rows_f32(1, p, panel, r, x, x_step, t, mask);
+}
+
+void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
+                const struct panel_tail *t)
+{
+    const __mmask32 mask = t->n < PANEL ? ((__mmask32)1 << t->n) - 1 : ~(__mmask32)0;
+    (p->bf16 ? run_bf16 : run_f32)(p, panel, m, x, x_step, t, mask);
+}
+
+bool tiles_have(void)
+{
+    enum { REQUEST = 0x1023, TILE_DATA = 18 };
+    return dnn_has_amx() && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+}
+
+/* GCC believes that the two instructions look at 8 bytes; they look at all 64. */
+TARGET_TILES void tiles_save(struct tiles_state *s)
+{
+    _tile_storeconfig(s->bytes);
+    __asm__ volatile("" : : "r"(s->bytes) : "memory");
+}
+
+TARGET_TILES void tiles_restore(const struct tiles_state *s)
+{
+    __asm__ volatile("" : : "r"(s->bytes) : "memory");
+    if (s->bytes[0])
+        _tile_loadconfig(s->bytes);
+    else
+        _tile_release();
+}
+
+TARGET_TILES void panels_enter(const struct panels *p)
+{
+    uint8_t c[64] = {1};
+    for (int i = 0; i < 8; i++) {                                        /* sums, x, w */
+        c[16 + 2 * i] = (uint8_t)(i == 4 || i == 5 ? p->depth * 2 : 64); /* bytes a row */
+        c[48 + i] = (uint8_t)(i < 6 ? TILE_ROWS : p->depth / 2);         /* rows */
+    }
+    __asm__ volatile("" : : "r"(c) : "memory");
+    _tile_loadconfig(c);
+}
+#endif

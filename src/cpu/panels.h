@@ -1,0 +1,51 @@
+/* Pixels times a constant matrix, 32 columns of it at a time: what fused kernels are made of. In
+   fp32 with AVX-512, in bf16 with AMX tiles, sums in fp32. x86 only. */
+#ifndef GR_CPU_PANELS_H
+#define GR_CPU_PANELS_H
+
+#include "core/kernel.h"
+
+enum { PANEL = 32 };
+
+/* y = x w + b; x has k columns, w and b n. */
+struct panels {
+    int64_t k, n;
+    bool bf16;     /* of x and w */
+    int64_t depth; /* rows of w in one tile */
+    void *w;       /* fp32: (panel, k, 32). bf16: (panel, k / depth, 2, depth / 2, 16, 2) */
+    float *b;      /* (panel, 32) */
+};
+/* `w` is (n, k), b may be NULL. */
+enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, const float *w,
+                              const float *b, struct graft_error *err);
+void panels_clear(struct panels *p);
+size_t panels_get_weights_size(const struct panels *p);
+/* Whether m rows of x with k columns can be multiplied. */
+bool panels_suit(bool bf16, int64_t m, int64_t k);
+
+/* What becomes of the sums: y = min(max(sum + add, low), high). Steps: bytes from row to row. */
+struct panel_tail {
+    void *y; /* of the panel's first column, as add */
+    int64_t y_step;
+    enum gr_dtype y_dtype;
+    const void *add; /* as x in type; NULL: nothing */
+    int64_t add_step;
+    float low, high;
+    int64_t n; /* columns that are stored, at most 32 */
+};
+/* m rows of x times a panel. Some rows may be computed twice: y must not overlap x or add. */
+void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
+                const struct panel_tail *t);
+
+/* A thread's tiles: they are set up for one matrix at a time, and put back in the end as others may
+   count on them. */
+struct tiles_state {
+    uint8_t bytes[64];
+};
+void tiles_save(struct tiles_state *s);
+void tiles_restore(const struct tiles_state *s);
+void panels_enter(const struct panels *p);
+/* There are tiles, and the system lets the program use them. */
+bool tiles_have(void);
+
+#endif
