@@ -109,31 +109,27 @@ INLINE void finish(const struct vectors *v, enum gr_dtype y_dtype, enum gr_dtype
     }
 }
 
-/* Where the sums of 2 x 2 tiles lie: 16 rows of y from `row[0]` and 16 from `row[1]`. */
-struct tile_sums {
-    int64_t row[2];
-    char *at[2];
-    int64_t step;
+/* 2 x 2 tiles: 16 rows of y from row[0], without the first skip[0], and 16 from row[1]. */
+struct tile_rows {
+    int64_t row[2], skip[2];
 };
 
 INLINE void finish_tiles(const struct panel_tail *t, enum gr_dtype y_dtype, enum gr_dtype add_dtype,
-                         __mmask32 m, const float *bias, const struct tile_sums *s)
+                         __mmask32 m, const float *bias, const struct tile_rows *r,
+                         const float *sums)
 {
     const struct vectors v = load_vectors(t, bias);
-    const int64_t y_step = t->y_step, add_step = t->add_step, step = s->step,
-                  both = s->row[0] + TILE_ROWS - s->row[1]; /* rows that the first ones hold */
+    const int64_t y_step = t->y_step, add_step = t->add_step;
     for (int k = 0; k < 2; k++) {
-        const int64_t skip = k && both > 0 ? both : 0;
-        const char *sums = s->at[k] + skip * step, *add = (const char *)t->add;
-        char *y = (char *)t->y + (s->row[k] + skip) * y_step;
-        if (add_dtype)
-            add += (s->row[k] + skip) * add_step;
-        _Pragma("GCC unroll 4") for (int64_t i = skip; i < TILE_ROWS; i++)
+        const int64_t first = k * TILE_ROWS + r->skip[k], end = (k + 1) * TILE_ROWS;
+        const int64_t row = r->row[k] + r->skip[k];
+        const char *add = add_dtype ? (const char *)t->add + row * add_step : NULL;
+        char *y = (char *)t->y + row * y_step;
+        _Pragma("GCC unroll 4") for (int64_t i = first; i < end; i++)
         {
-            finish(&v, y_dtype, add_dtype, m, add, y, _mm512_load_ps(sums),
-                   _mm512_load_ps(sums + 64));
+            finish(&v, y_dtype, add_dtype, m, add, y, _mm512_load_ps(sums + i * PANEL),
+                   _mm512_load_ps(sums + i * PANEL + 16));
             y += y_step;
-            sums += step;
             if (add_dtype)
                 add += add_step;
         }
@@ -161,55 +157,54 @@ TILES_INLINE void multiply_tiles(const struct panels *p, int64_t panel, const ch
     }
 }
 
-TILES_INLINE void store_tiles(const struct tile_sums *s)
+TILES_INLINE void store_tiles(float *sums)
 {
-    _tile_stored(0, s->at[0], s->step);
-    _tile_stored(1, s->at[0] + 64, s->step);
-    _tile_stored(2, s->at[1], s->step);
-    _tile_stored(3, s->at[1] + 64, s->step);
-    __asm__ volatile("" : : : "memory"); /* GCC does not see what they store */
+    _tile_stored(0, sums, PANEL * sizeof *sums);
+    _tile_stored(1, sums + 16, PANEL * sizeof *sums);
+    _tile_stored(2, sums + TILE_ROWS * PANEL, PANEL * sizeof *sums);
+    _tile_stored(3, sums + TILE_ROWS * PANEL + 16, PANEL * sizeof *sums);
+    __asm__ volatile("" : : "r"(sums) : "memory"); /* GCC does not see what they store */
 }
 
-/* Sums become y while the tiles make the next ones: to wait for them would take as long again. With
-   `in_place` they lie in y meanwhile. */
+/* Sums become y while the tiles make the next ones: to wait for them would take as long again. */
 TILES_INLINE void run_tiles(const struct panels *p, int64_t panel, int64_t m, const char *x,
                             int64_t x_step, const struct panel_tail *t, __mmask32 mask,
-                            enum gr_dtype y_dtype, enum gr_dtype add_dtype, bool in_place)
+                            enum gr_dtype y_dtype, enum gr_dtype add_dtype)
 {
-    _Alignas(64) float buffer[2][2 * TILE_ROWS * PANEL];
+    _Alignas(64) float sums[2][2 * TILE_ROWS * PANEL];
     const float *bias = p->b + panel * PANEL;
-    struct tile_sums before = {0};
-    for (int64_t r = 0; r < m; r += 2 * TILE_ROWS) {
-        const int64_t last = m - TILE_ROWS; /* there tiles reach back */
-        struct tile_sums s = {.step = in_place ? t->y_step : PANEL * (int64_t)sizeof(float)};
-        for (int k = 0; k < 2; k++) {
-            const int64_t row = r + k * TILE_ROWS;
-            s.row[k] = row < last ? row : last;
-            s.at[k] = in_place ? (char *)t->y + s.row[k] * s.step
-                               : (char *)(buffer[r / (2 * TILE_ROWS) % 2] + k * TILE_ROWS * PANEL);
+    struct tile_rows before = {0};
+    int at = 0;
+    for (int64_t r = 0; r < m; r += 2 * TILE_ROWS, at = !at) {
+        struct tile_rows rows;
+        for (int k = 0; k < 2; k++) { /* at the end tiles reach back */
+            const int64_t row = r + k * TILE_ROWS, last = m - TILE_ROWS, back = row - last;
+            rows.skip[k] = back < 0 ? 0 : back > TILE_ROWS ? TILE_ROWS : back;
+            rows.row[k] = back < 0 ? row : last;
         }
-        multiply_tiles(p, panel, x + s.row[0] * x_step, x + s.row[1] * x_step, x_step);
+        multiply_tiles(p, panel, x + rows.row[0] * x_step, x + rows.row[1] * x_step, x_step);
         if (r)
-            finish_tiles(t, y_dtype, add_dtype, mask, bias, &before);
-        store_tiles(&s);
-        before = s;
+            finish_tiles(t, y_dtype, add_dtype, mask, bias, &before, sums[!at]);
+        store_tiles(sums[at]);
+        before = rows;
     }
-    finish_tiles(t, y_dtype, add_dtype, mask, bias, &before);
+    finish_tiles(t, y_dtype, add_dtype, mask, bias, &before, sums[!at]);
 }
 
 TARGET_TILES static void run_bf16(const struct panels *p, int64_t panel, int64_t m, const char *x,
                                   int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
-    if (t->add && t->y_dtype == GR_BF16)
-        run_tiles(p, panel, m, x, x_step, t, mask, GR_BF16, GR_BF16, false);
+    const bool bf16 = t->y_dtype == GR_BF16, whole = t->n == PANEL;
+    if (t->add && bf16)
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_BF16, GR_BF16);
     else if (t->add)
-        run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_BF16, false);
-    else if (t->y_dtype == GR_BF16)
-        run_tiles(p, panel, m, x, x_step, t, mask, GR_BF16, GR_UNKNOWN, false);
-    else if (t->n < PANEL)
-        run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_UNKNOWN, false);
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_BF16);
+    else if (bf16)
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_BF16, GR_UNKNOWN);
+    else if (whole)
+        run_tiles(p, panel, m, x, x_step, t, ~(__mmask32)0, GR_F32, GR_UNKNOWN);
     else
-        run_tiles(p, panel, m, x, x_step, t, ~(__mmask32)0, GR_F32, GR_UNKNOWN, true);
+        run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_UNKNOWN);
 }
 
 INLINE void rows_f32(const int rows, const struct panels *p, int64_t panel, int64_t at,
