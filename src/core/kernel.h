@@ -37,6 +37,7 @@ enum gr_act_kind {
     GR_ACT_EXP,
     GR_ACT_SQRT,
     GR_ACT_ABS,
+    GR_ACT_ERF,
     GR_N_ACTS
 };
 
@@ -61,7 +62,7 @@ struct gr_case {
     int residual;                 /* the value that is added */
     int n_acts;
     struct gr_act acts[GR_MAX_ACTS];
-    const struct gr_case *next; /* the step that alone reads output 0, as its input 0; NULL: none */
+    const struct gr_case *next; /* the step that alone reads output 0, as an input; NULL: none */
 };
 
 /* What a kernel answers. Filled in by the planner beforehand: inputs are wanted as they arrive

@@ -43,7 +43,8 @@ static enum graft_status choose(const struct gr_case *c, bool int8, struct dnn_m
 {
     struct int8_product p = {0};
     struct dnn *d = NULL;
-    m->tail = (struct dnn_tail){c->add, c->n_acts, c->acts};
+    if (!m->tail.acts)
+        m->tail = (struct dnn_tail){c->add, c->n_acts, c->acts};
     enum graft_status s = int8 ? to_int8(c, m, &p, err) : GRAFT_OK;
     if (!s)
         s = dnn_matmul_new(m, &d, err);
@@ -126,12 +127,23 @@ static enum graft_status plan_gemm(const struct gr_case *c, bool int8, struct gr
     return s;
 }
 
+/* The sum of the product and a constant row, where that is all that follows; else NULL. */
+static const struct gr_tensor *read_bias(const struct gr_case *c, int64_t cols)
+{
+    const struct gr_case *next = c->next;
+    if (c->add || c->n_acts || !next || next->add || !gr_node_is(next->node, "Add") ||
+        !gr_shape_equal(&c->out[0].shape, &next->out[0].shape))
+        return NULL;
+    const struct gr_tensor *b = next->konst[next->node->in[0] == c->node->out[0]];
+    return b && gr_tensor_count(b) == cols && b->shape.dim[b->shape.rank - 1] == cols ? b : NULL;
+}
+
 static enum graft_status plan_matmul(const struct gr_case *c, bool int8, struct gr_choice *k,
                                      struct graft_error *err)
 {
     const struct gr_shape *a = &c->in[0].shape, *b = &c->in[1].shape, *y = &c->out[0].shape;
     enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32, dst = c->f32_out ? GR_F32 : src;
-    struct gr_tensor w = {0};
+    struct gr_tensor w = {0}, bt = {0};
     struct dnn_matmul m = {0};
     if (c->in[0].dtype != GR_F32 || a->rank < 2 || b->rank < 2 || !gr_shape_count(y) ||
         !gr_shape_count(a))
@@ -141,6 +153,15 @@ static enum graft_status plan_matmul(const struct gr_case *c, bool int8, struct 
     m.w_data = w.data;
     if (b->rank == 2) { /* one matrix for all rows */
         int64_t rows = gr_shape_count(y) / cols;
+        const struct gr_tensor *bias = int8 || !c->konst[1] ? NULL : read_bias(c, cols);
+        if (bias) {
+            dst = c->next->f32_out ? GR_F32 : src;
+            m.n_bias = cols;
+            m.tail = (struct dnn_tail){false, c->next->n_acts, c->next->acts};
+            k->n_steps = 2;
+            s = s ? s : gr_const_f32(bias, &bt, err);
+            m.bias = bt.data;
+        }
         m.a = matrix(rows, inner, false, src);
         m.w = matrix(inner, cols, false, src);
         m.y = matrix(rows, cols, false, dst);
@@ -158,6 +179,7 @@ static enum graft_status plan_matmul(const struct gr_case *c, bool int8, struct 
     if (!s)
         s = choose(c, int8, &m, k, err);
     gr_tensor_clear(&w);
+    gr_tensor_clear(&bt);
     return s;
 }
 

@@ -145,7 +145,7 @@ struct dnn_operand dnn_operand_of(const struct gr_shape *shape, struct gr_layout
 }
 
 /* scale * a(x) */
-static void append_act(dnnl_post_ops_t po, float scale, const struct gr_act *a)
+static dnnl_status_t append_act(dnnl_post_ops_t po, float scale, const struct gr_act *a)
 {
     static const dnnl_alg_kind_t alg[GR_N_ACTS] = {
         [GR_ACT_CLIP] = dnnl_eltwise_clip,
@@ -165,14 +165,13 @@ static void append_act(dnnl_post_ops_t po, float scale, const struct gr_act *a)
         [GR_ACT_SQRT] = dnnl_eltwise_sqrt,
         [GR_ACT_ABS] = dnnl_eltwise_abs,
     };
-    if (a->kind == GR_ACT_CLIP && a->a == 0 && isinf(a->b)) {
-        dnnl_post_ops_append_eltwise(po, scale, dnnl_eltwise_relu, 0, 0);
-        return;
-    }
+    if (!alg[a->kind])
+        return dnnl_unimplemented;
+    if (a->kind == GR_ACT_CLIP && a->a == 0 && isinf(a->b))
+        return dnnl_post_ops_append_eltwise(po, scale, dnnl_eltwise_relu, 0, 0);
     const bool hard = a->kind == GR_ACT_HARD_SIGMOID;
-    dnnl_post_ops_append_eltwise(po, hard ? 1 : scale, alg[a->kind], a->a, a->b);
-    if (hard)
-        dnnl_post_ops_append_eltwise(po, scale, dnnl_eltwise_clip, 0, 1);
+    dnnl_status_t s = dnnl_post_ops_append_eltwise(po, hard ? 1 : scale, alg[a->kind], a->a, a->b);
+    return s || !hard ? s : dnnl_post_ops_append_eltwise(po, scale, dnnl_eltwise_clip, 0, 1);
 }
 
 /* Attributes: the caller owns the scratch block, and the tail. */
@@ -191,7 +190,7 @@ static dnnl_status_t make_attr(const struct dnn_tail *t, const struct dnn_quant 
         s = dnnl_post_ops_append_sum_v2(po, q ? q->residual : 1,
                                         q ? dtype_of(q->residual_dtype) : dnnl_data_type_undef);
     for (int i = 0; !s && i < t->n_acts; i++)
-        append_act(po, q && i == t->n_acts - 1 ? q->out : 1, &t->acts[i]);
+        s = append_act(po, q && i == t->n_acts - 1 ? q->out : 1, &t->acts[i]);
     if (!s)
         s = dnnl_primitive_attr_set_post_ops(*attr, po);
     dnnl_post_ops_destroy(po);

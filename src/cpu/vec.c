@@ -166,6 +166,8 @@ CLONES void vec_act(const struct gr_act *act, float *restrict y, int n)
         EACH(sqrtf(y[i]));
     case GR_ACT_ABS:
         EACH(y[i] < 0 ? -y[i] : y[i]);
+    case GR_ACT_ERF:
+        EACH(erf_of(y[i]));
     case GR_N_ACTS:
         break;
     }
@@ -225,20 +227,32 @@ static inline int16_t sortable(uint16_t h)
     return h > 0xff80 ? 0x7fff : t;
 }
 
+/* Signed integers in the order of the floats that they stand for, NaN on top: comparisons of those
+   become vector instructions. */
+static inline int32_t ordered(float x)
+{
+    int32_t s = (int32_t)bits_of(x), t = s ^ ((s >> 31) & 0x7fffffff);
+    return (s & 0x7fffffff) > 0x7f800000 ? 0x7fffffff : t;
+}
+
 CLONES float vec_largest(const float *x, int n)
 {
-    float lane[LANES];
+    int32_t lane[LANES], top = ordered(x[0]);
     int i = 0;
     for (int k = 0; k < LANES; k++)
-        lane[k] = x[0];
+        lane[k] = top;
     for (; i + LANES <= n; i += LANES)
-        for (int k = 0; k < LANES; k++)
-            lane[k] = larger(lane[k], x[i + k]);
-    for (; i < n; i++)
-        lane[0] = larger(lane[0], x[i]);
-    for (int k = 1; k < LANES; k++)
-        lane[0] = larger(lane[0], lane[k]);
-    return lane[0];
+        for (int k = 0; k < LANES; k++) {
+            const int32_t t = ordered(x[i + k]);
+            lane[k] = t > lane[k] ? t : lane[k];
+        }
+    for (int k = 0; k < LANES; k++)
+        top = lane[k] > top ? lane[k] : top;
+    for (; i < n; i++) {
+        const int32_t t = ordered(x[i]);
+        top = t > top ? t : top;
+    }
+    return float_of((uint32_t)(top ^ ((top >> 31) & 0x7fffffff)));
 }
 
 CLONES void vec_max_first(enum gr_dtype t, void *y, const void *x, int64_t n)

@@ -69,6 +69,7 @@ static bool read_act(const struct program *p, const struct gr_node *n, struct gr
                  {"Exp", GR_ACT_EXP, NULL, NULL, 0, 0},
                  {"Sqrt", GR_ACT_SQRT, NULL, NULL, 0, 0},
                  {"Abs", GR_ACT_ABS, NULL, NULL, 0, 0},
+                 {"Erf", GR_ACT_ERF, NULL, NULL, 0, 0},
                  {"Neg", GR_ACT_LINEAR, NULL, NULL, -1, 0}};
     *x = 0;
     if (*n->domain || n->n_in < 1 || n->n_out != 1 || n->in[0] < 0 || n->out[0] < 0 ||
@@ -135,6 +136,57 @@ static enum graft_status fuse_swish(struct program *p, struct program_step *s,
         p->values[m->node.in[0]].n_uses--;
         become_act(p, s, 1 - k, &a);
         return program_note_fused(p, s, hard ? "HardSigmoid" : "Sigmoid", err);
+    }
+    return GRAFT_OK;
+}
+
+/* The lone step that makes v by that function, if nobody else reads v. */
+static struct program_step *act_maker(struct program *p, int v, enum gr_act_kind kind, float a,
+                                      float b)
+{
+    if (v < 0 || p->values[v].maker < 0 || p->values[v].n_uses != 1)
+        return NULL;
+    struct program_step *m = &p->steps[p->values[v].maker];
+    const struct gr_act *act = &m->acts[0];
+    return is_lone_act(m) && act->kind == kind && fabsf(act->a - a) <= 1e-6f && act->b == b ? m
+                                                                                            : NULL;
+}
+
+/* x * (1 + erf(x / sqrt 2)) / 2 as exporters write it, halved at the end or at the start. */
+static enum graft_status fuse_gelu(struct program *p, struct program_step *s,
+                                   struct graft_error *err)
+{
+    const bool half_last = is_lone_act(s) && s->acts[0].kind == GR_ACT_LINEAR &&
+                           s->acts[0].a == 0.5f && s->acts[0].b == 0;
+    struct program_step *mul = half_last ? program_sole_maker(p, s->node.in[0]) : s;
+    if (!mul || mul->dead || !gr_node_is(&mul->node, "Mul") || mul->node.n_in != 2 || mul->n_acts)
+        return GRAFT_OK;
+    for (int k = 0; k < 2; k++) {
+        const int other = mul->node.in[1 - k];
+        struct program_step *plus = act_maker(p, mul->node.in[k], GR_ACT_LINEAR, 1, 1);
+        struct program_step *erf = plus ? act_maker(p, plus->node.in[0], GR_ACT_ERF, 0, 0) : NULL;
+        if (!erf)
+            continue;
+        struct program_step *scale = act_maker(p, erf->node.in[0], GR_ACT_LINEAR, 0.70710678f, 0),
+                            *half = half_last ? NULL : act_maker(p, other, GR_ACT_LINEAR, 0.5f, 0);
+        if (!scale || (!half_last && !half) ||
+            (half ? half->node.in[0] : other) != scale->node.in[0])
+            continue;
+        const struct gr_act gelu = {GR_ACT_GELU, 0, 0};
+        const int x = scale->node.in[0];
+        mul->dead = plus->dead = erf->dead = scale->dead = true;
+        if (half)
+            half->dead = true;
+        s->dead = false;
+        p->values[x].n_uses--; /* of two, one is left */
+        s->node.in[0] = x;
+        s->node.n_in = 1;
+        s->node.op_type = "Identity";
+        s->node.op = &gr_op_pass_identity;
+        s->node.n_attrs = 0;
+        s->acts[0] = gelu;
+        s->n_acts = 1;
+        return program_note_fused(p, s, "Gelu", err);
     }
     return GRAFT_OK;
 }
@@ -389,6 +441,8 @@ enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *e
     }
     for (size_t i = 0; merge && !s && i < p->n_steps; i++)
         s = fuse_swish(p, &p->steps[i], err);
+    for (size_t i = 0; merge && !s && i < p->n_steps; i++)
+        s = fuse_gelu(p, &p->steps[i], err);
     for (size_t i = 0; merge && !s && i < p->n_steps; i++)
         s = fuse_shuffle(p, &p->steps[i], err);
     program_count(p);

@@ -291,7 +291,7 @@ static void fill_case(struct planner *w, const struct program_step *st, struct c
     c->f32_out = n->n_out && n->out[0] >= 0 && w->leaves[n->out[0]];
 }
 
-/* The step that alone reads the output of step `at`, as its input 0; NULL: none. */
+/* The step that alone reads the only output of `st`; NULL: none. */
 static struct program_step *next_step(const struct planner *w, const struct program_step *st)
 {
     struct program *p = w->prog;
@@ -300,7 +300,10 @@ static struct program_step *next_step(const struct planner *w, const struct prog
     if (!v || v->n_uses != 1 || v->last_use < 0 || v->last_use >= (int)p->n_steps)
         return NULL;
     struct program_step *next = &p->steps[v->last_use];
-    return !next->dead && next->node.n_in && next->node.in[0] == st->node.out[0] ? next : NULL;
+    for (int i = 0; !next->dead && i < next->node.n_in; i++)
+        if (next->node.in[i] == st->node.out[0])
+            return next;
+    return NULL;
 }
 
 static enum graft_status try_kernel(struct planner *w, const struct gr_kernel *kernel,

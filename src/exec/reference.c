@@ -86,6 +86,8 @@ static double apply(const struct gr_act *t, double x)
         return sqrt(x);
     case GR_ACT_ABS:
         return fabs(x);
+    case GR_ACT_ERF:
+        return erf(x);
     case GR_N_ACTS:
         break;
     }
