@@ -15,7 +15,8 @@ DATA = os.environ["GRAFT_DATA"]
 MOBILENET_ONNX = os.path.join(DATA, "weights", "mobilenet_v2_imagenet.onnx")
 HALF = ["--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"]  # what MOBILENET_ONNX was trained with
 NO_CACHE = ["--cache", ""]
-NAMES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2"}
+NAMES = {"resnet18": "ResNet-18", "resnet50": "ResNet-50", "mobilenet_v2": "MobileNetV2",
+         "vit_s16": "ViT-S/16"}
 
 
 def path(*parts):
@@ -67,9 +68,9 @@ def torch_weights(arch):
     p = path("weights", arch + ".pth")
     if not os.path.exists(p):
         import torch
-        from torchvision import models
+        from networks import build
         torch.manual_seed(0)
-        net = getattr(models, arch)(weights=None)
+        net = build(arch)
         # Batch-norms that have seen pictures, or activations shrink to nothing towards the end.
         net.train()
         with torch.no_grad():
@@ -81,13 +82,24 @@ def torch_weights(arch):
 
 
 def onnx_model(arch):
-    """The same as ONNX, written by graft."""
+    """The same as ONNX: written by graft, or by PyTorch where graft knows only the exported graph."""
     if arch == "mobilenet_v2_imagenet":
         return MOBILENET_ONNX
     p = path("weights", arch + ".onnx")
-    if not os.path.exists(p):
+    if not os.path.exists(p) and arch == "vit_s16":
+        import torch
+        from networks import build, export
+        net = build(arch)
+        net.load_state_dict(torch.load(torch_weights(arch), weights_only=True))
+        export(net, p)
+    elif not os.path.exists(p):
         run([GRAFT, "convert", torch_weights(arch), "-o", p])
     return p
+
+
+def source_model(arch):
+    """What graft reads."""
+    return onnx_model(arch) if arch == "vit_s16" else torch_weights(arch)
 
 
 def features_model(arch):
@@ -138,7 +150,7 @@ def job_features(res, opt):
         tutorial = Peer("peer_features.py", "tutorial", arch, weights, folder, out + ".tutorial")
         best = Peer("peer_features.py", "best", arch, weights, folder, out + ".best")
         res.note(f"{name}, PyTorch at its best: {best.ready['how']}")
-        graft = {p: lambda p=p: run(features_command(folder, weights, out + f".{p}.npy",
+        graft = {p: lambda p=p: run(features_command(folder, source_model(arch), out + f".{p}.npy",
                                                      "--precision", p))
                  for p in ("auto", "fp32", "bf16")}
         tutorial(), best()

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch._inductor import config as inductor
 from torch.utils.data import DataLoader
-from torchvision import datasets, io, models, transforms
+from torchvision import datasets, io, transforms
 from torchvision.transforms import v2
 
 from harness import peer_main
+from networks import build, without_head
 
 mode, arch, weights, folder, out = sys.argv[1:]
 BATCH = 32
@@ -45,13 +46,9 @@ def pictures(kind="pillow", workers=2):
 
 
 def network():
-    net = getattr(models, arch)(weights=None)
+    net = build(arch)
     net.load_state_dict(torch.load(weights, weights_only=True))
-    if hasattr(net, "fc"):
-        net.fc = torch.nn.Identity()
-    else:
-        net.classifier = torch.nn.Identity()
-    return net.eval()
+    return without_head(net).eval()
 
 
 def save(ds, features):

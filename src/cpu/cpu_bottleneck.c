@@ -200,7 +200,7 @@ static enum graft_status read_panels(struct panels *p, const struct gr_case *c,
     if (!s && has_b)
         s = gr_const_f32(c->konst[2], &b, err);
     if (!s)
-        s = panels_init(p, c->bf16, c->in[0].shape.dim[1], c->out[0].shape.dim[1], w.data,
+        s = panels_init(p, c->bf16, c->in[0].shape.dim[1], c->out[0].shape.dim[1], 1, w.data,
                         has_b ? b.data : NULL, err);
     gr_tensor_clear(&w);
     gr_tensor_clear(&b);

@@ -108,7 +108,8 @@ INLINE void row(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride,
     for (int64_t i = 0; i < kernel; i++) {
         const int64_t from = top + i - p->x_row;
         if (top + i >= 0 && top + i < d->in[0])
-            x[i] = (const char *)p->x + (p->x_ring ? from % p->x_ring : from) * d->in[1] * p->x_step;
+            x[i] =
+                (const char *)p->x + (p->x_ring ? from % p->x_ring : from) * d->in[1] * p->x_step;
     }
     char *y = (char *)p->y + r * d->out[1] * p->y_step;
     /* Columns of y whose windows lie inside x. */

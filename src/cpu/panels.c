@@ -35,7 +35,8 @@ static int64_t n_panels(const struct panels *p)
 
 size_t panels_get_weights_size(const struct panels *p)
 {
-    return (size_t)(n_panels(p) * PANEL) * ((size_t)p->k * (p->bf16 ? 2 : 4) + sizeof(float));
+    return (size_t)(n_panels(p) * PANEL) *
+           ((size_t)(p->k * p->taps) * (p->bf16 ? 2 : 4) + sizeof(float));
 }
 
 void panels_clear(struct panels *p)
@@ -44,12 +45,12 @@ void panels_clear(struct panels *p)
     gr_free_aligned(p->b);
 }
 
-enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, const float *w,
-                              const float *b, struct graft_error *err)
+enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, int64_t taps,
+                              const float *w, const float *b, struct graft_error *err)
 {
-    *p = (struct panels){.k = k, .n = n, .bf16 = bf16, .depth = tile_depth(k)};
+    *p = (struct panels){.k = k, .n = n, .taps = taps, .bf16 = bf16, .depth = tile_depth(k)};
     const int64_t columns = n_panels(p) * PANEL, d = p->depth;
-    p->w = gr_alloc_aligned((size_t)(columns * k) * (bf16 ? 2 : 4), true);
+    p->w = gr_alloc_aligned((size_t)(columns * k * taps) * (bf16 ? 2 : 4), true);
     p->b = gr_alloc_aligned((size_t)columns * sizeof *p->b, true);
     if (!p->w || !p->b) {
         panels_clear(p);
@@ -57,13 +58,15 @@ enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n,
     }
     for (int64_t j = 0; j < n; j++) {
         const int64_t panel = j / PANEL, half = j % PANEL / 16, column = j % 16;
-        for (int64_t i = 0; i < k; i++)
+        for (int64_t i = 0; i < k * taps; i++) {
+            const int64_t t = i % taps, c = i / taps; /* of w as it is given */
             if (bf16)
-                ((uint16_t *)
-                     p->w)[panel * k * PANEL + ((i / d * 2 + half) * (d / 2) + i % d / 2) * 32 +
-                           column * 2 + i % 2] = gr_f32_to_bf16(w[j * k + i]);
+                ((uint16_t *)p->w)[panel * k * taps * PANEL +
+                                   (((c / d * taps + t) * 2 + half) * (d / 2) + c % d / 2) * 32 +
+                                   column * 2 + c % 2] = gr_f32_to_bf16(w[j * k * taps + i]);
             else
-                ((float *)p->w)[(panel * k + i) * PANEL + j % PANEL] = w[j * k + i];
+                ((float *)p->w)[(panel * k + c) * PANEL + j % PANEL] = w[j * k + c];
+        }
         p->b[j] = b ? b[j] : 0;
     }
     return GRAFT_OK;
@@ -114,10 +117,30 @@ struct tile_rows {
     int64_t row[2], skip[2];
 };
 
+/* Rows of y in any order. */
+INLINE void place_tiles(const struct panel_tail *t, enum gr_dtype add_dtype, __mmask32 m,
+                        const float *bias, const struct tile_rows *r, const float *sums)
+{
+    const struct vectors v = load_vectors(t, bias);
+    for (int k = 0; k < 2; k++)
+        for (int64_t i = r->skip[k]; i < TILE_ROWS; i++) {
+            const int64_t row = t->place[r->row[k] + i], at = k * TILE_ROWS + i;
+            if (row >= 0)
+                finish(&v, GR_BF16, add_dtype, m,
+                       add_dtype ? (const char *)t->add + row * t->add_step : NULL,
+                       (char *)t->y + row * t->y_step, _mm512_load_ps(sums + at * PANEL),
+                       _mm512_load_ps(sums + at * PANEL + 16));
+        }
+}
+
 INLINE void finish_tiles(const struct panel_tail *t, enum gr_dtype y_dtype, enum gr_dtype add_dtype,
                          __mmask32 m, const float *bias, const struct tile_rows *r,
                          const float *sums)
 {
+    if (t->place) {
+        place_tiles(t, add_dtype, m, bias, r, sums);
+        return;
+    }
     const struct vectors v = load_vectors(t, bias);
     const int64_t y_step = t->y_step, add_step = t->add_step;
     for (int k = 0; k < 2; k++) {
@@ -140,21 +163,24 @@ TILES_INLINE void multiply_tiles(const struct panels *p, int64_t panel, const ch
                                  const char *x1, int64_t x_step)
 {
     const int64_t tile = p->depth / 2 * 32; /* numbers of w in one */
-    const uint16_t *w = (const uint16_t *)p->w + panel * p->k * PANEL;
+    const uint16_t *w = (const uint16_t *)p->w + panel * p->k * p->taps * PANEL;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int64_t k = 0; k < p->k; k += p->depth, w += 2 * tile) {
-        _tile_loadd(4, x0 + k * 2, x_step);
-        _tile_loadd(6, w, 64);
-        _tile_loadd(7, w + tile, 64);
-        _tile_loadd(5, x1 + k * 2, x_step);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
+    /* Taps inside: what one reads of x the next one finds in the cache. */
+    for (int64_t k = 0; k < p->k; k += p->depth)
+        for (int64_t t = 0; t < p->taps; t++, w += 2 * tile) {
+            const int64_t at = k * 2 + p->tap[t];
+            _tile_loadd(4, x0 + at, x_step);
+            _tile_loadd(6, w, 64);
+            _tile_loadd(7, w + tile, 64);
+            _tile_loadd(5, x1 + at, x_step);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
 }
 
 TILES_INLINE void store_tiles(float *sums)

@@ -7,17 +7,20 @@
 
 enum { PANEL = 32 };
 
-/* y = x w + b; x has k columns, w and b n. */
+/* y = x w + b; x has k columns, w and b n. Or a sum of such products, one for each tap of a window,
+   where x begins at another place for each. */
+enum { PANEL_TAPS = 9 };
 struct panels {
-    int64_t k, n;
-    bool bf16;     /* of x and w */
-    int64_t depth; /* rows of w in one tile */
-    void *w;       /* fp32: (panel, k, 32). bf16: (panel, k / depth, 2, depth / 2, 16, 2) */
-    float *b;      /* (panel, 32) */
+    int64_t k, n, taps;
+    int64_t tap[PANEL_TAPS]; /* bytes from where x is said to begin; for the user to fill in */
+    bool bf16;               /* of x and w */
+    int64_t depth;           /* rows of w in one tile */
+    void *w;  /* fp32: (panel, k, 32). bf16: (panel, k / depth, tap, 2, depth / 2, 16, 2) */
+    float *b; /* (panel, 32) */
 };
-/* `w` is (n, k), b may be NULL. */
-enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, const float *w,
-                              const float *b, struct graft_error *err);
+/* `w` is (n, k, taps), b may be NULL. fp32 knows one tap only. */
+enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, int64_t taps,
+                              const float *w, const float *b, struct graft_error *err);
 void panels_clear(struct panels *p);
 size_t panels_get_weights_size(const struct panels *p);
 /* Whether m rows of x with k columns can be multiplied. */
@@ -31,7 +34,8 @@ struct panel_tail {
     const void *add; /* as x in type; NULL: nothing */
     int64_t add_step;
     float low, high;
-    int64_t n; /* columns that are stored, at most 32 */
+    int64_t n;            /* columns that are stored, at most 32 */
+    const int32_t *place; /* of each row of sums: row of y, or -1; NULL: all in turn. bf16 only */
 };
 /* m rows of x times a panel. Some rows may be computed twice: y must not overlap x or add. */
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
