@@ -1,10 +1,10 @@
-/* How is a 3x3 convolution computed fast in bf16? */
+/* How is a 3x3 or 1x1 convolution of small pictures computed fast in bf16? */
 #include "base/mem.h"
 #include "cpu/kernels.h"
 
 static enum graft_status refuse(struct graft_error *err)
 {
-    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense 3x3 convolution in bf16");
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense convolution of small pictures in bf16");
 }
 
 #ifdef __x86_64__
@@ -15,16 +15,17 @@ static enum graft_status refuse(struct graft_error *err)
    window's tap (i, j) of all pixels is the same pixels some bytes further on: nine products of a
    matrix of pixels, added up in AMX tiles. What it gives between the end of a row and the start of
    the next one is dropped. With a stride of 2 there are four such pictures, of even and odd rows
-   and columns. For small pictures, where oneDNN, which takes row by row, reaches a quarter of what
-   tiles can do; for larger ones it does as well. */
+   and columns. A 1x1 convolution is one product of all pictures as they are. For small pictures,
+   where oneDNN, which takes row by row, reaches a quarter of what tiles can do; for larger ones it
+   does as well. */
 enum { LARGEST = 100 };
 
 struct conv_tiles {
     struct panels panels;
-    int64_t n, ic, oc, in[2], out[2], pad[2], stride;
+    int64_t n, ic, oc, in[2], out[2], pad[2], stride, taps;
     int64_t wide[2]; /* height and width of a padded picture, or of each of four */
     int64_t m;       /* pixels of y in one picture, with those that are dropped */
-    int32_t *place;
+    int32_t *place;  /* of them; NULL: x needs no padding, and all pictures are one */
     bool add;
     float low, high;
     int n_threads;
@@ -58,6 +59,7 @@ static enum graft_status conv_tiles_forward(const void *state, void *bound, cons
     const struct conv_tiles *s = state;
     const size_t x_size = (size_t)(s->in[0] * s->in[1] * s->ic) * 2,
                  y_size = (size_t)(s->out[0] * s->out[1] * s->oc) * 2;
+    const char *padded = s->place ? scratch : in[0];
     const int64_t n_panels = (s->oc + PANEL - 1) / PANEL;
     (void)bound;
     (void)err;
@@ -67,7 +69,7 @@ static enum graft_status conv_tiles_forward(const void *state, void *bound, cons
         tiles_save(&before);
         panels_enter(&s->panels);
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < s->n; i++)
+        for (int64_t i = 0; i < (s->place ? s->n : 0); i++)
             pad_picture(s, (const char *)in[0] + (size_t)i * x_size,
                         (char *)scratch + (size_t)i * padded_size(s));
 #pragma omp for schedule(static)
@@ -83,8 +85,8 @@ static enum graft_status conv_tiles_forward(const void *state, void *bound, cons
                                          .high = s->high,
                                          .n = s->oc - c < PANEL ? s->oc - c : PANEL,
                                          .place = s->place};
-            panels_run(&s->panels, c / PANEL, s->m,
-                       (const char *)scratch + (size_t)i * padded_size(s), s->ic * 2, &t);
+            panels_run(&s->panels, c / PANEL, s->m, padded + (size_t)i * padded_size(s), s->ic * 2,
+                       &t);
         }
         tiles_restore(&before);
     }
@@ -112,12 +114,13 @@ static enum graft_status fill(struct conv_tiles *s, const struct gr_case *c,
     if (!st && has_b)
         st = gr_const_f32(c->konst[2], &b, err);
     if (!st)
-        st = panels_init(&s->panels, true, s->ic, s->oc, 9, w.data, has_b ? b.data : NULL, err);
-    for (int i = 0; i < 9; i++)
+        st = panels_init(&s->panels, true, s->ic, s->oc, s->taps, w.data, has_b ? b.data : NULL,
+                         err);
+    for (int i = 0; i < s->taps; i++)
         s->panels.tap[i] = offset_of(s, i / 3, i % 3);
-    if (!st && !(s->place = gr_alloc_array((size_t)s->m, sizeof *s->place)))
+    if (!st && s->taps > 1 && !(s->place = gr_alloc_array((size_t)s->m, sizeof *s->place)))
         st = gr_error_nomem(err);
-    for (int64_t i = 0; !st && i < s->m; i++) {
+    for (int64_t i = 0; !st && s->place && i < s->m; i++) {
         const int64_t row = i / s->wide[1], column = i % s->wide[1];
         s->place[i] = column < s->out[1] ? (int32_t)(row * s->out[1] + column) : -1;
     }
@@ -136,26 +139,33 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
     if (!c->bf16 || c->f32_out || (c->quant && c->quant[0].dtype) || c->in[0].dtype != GR_F32 ||
         x->rank != 4 || !gr_shape_count(x) || !gr_shape_count(y) || !c->konst[1] ||
         (n->n_in > 2 && n->in[2] >= 0 && !c->konst[2]) || !tiles_have() ||
-        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 3 || w->dim[3] != 3 || x->dim[1] % 32 ||
-        y->dim[1] < PANEL || !gr_read_clip(c, &s.low, &s.high))
+        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != w->dim[3] ||
+        (w->dim[2] != 3 && w->dim[2] != 1) || x->dim[1] % 32 || y->dim[1] < PANEL ||
+        !gr_read_clip(c, &s.low, &s.high))
         return refuse(err);
     gr_window_read(n, x, y, w->dim + 2, &win);
     s.n = x->dim[0];
     s.ic = x->dim[1];
     s.oc = y->dim[1];
     s.stride = win.stride[0];
+    s.taps = w->dim[2] * w->dim[3];
     for (int i = 0; i < 2; i++) {
         s.in[i] = win.in[i];
         s.out[i] = win.out[i];
         s.pad[i] = win.pad_l[i];
-        s.wide[i] = win.out[i] + (s.stride == 1 ? 2 : 1);
-        if (win.stride[i] != s.stride || s.stride > 2 || win.dilation[i] != 1 || win.pad_l[i] < 0 ||
+        s.wide[i] = win.out[i] + (s.taps == 1 ? 0 : s.stride == 1 ? 2 : 1);
+        if ((s.taps == 1 && (s.stride > 1 || s.in[i] != s.out[i] || s.pad[i])) ||
+            win.stride[i] != s.stride || s.stride > 2 || win.dilation[i] != 1 || win.pad_l[i] < 0 ||
             s.wide[i] * s.stride < win.in[i] + win.pad_l[i] || win.out[i] > LARGEST)
             return refuse(err);
     }
     s.m = (s.out[0] - 1) * s.wide[1] + s.out[1];
     if (s.m > LARGEST)
         return refuse(err);
+    if (s.taps == 1) {
+        s.m *= s.n;
+        s.n = 1;
+    }
     if (!panels_suit(true, s.m, s.ic))
         return refuse(err);
     enum graft_status st = fill(&s, c, err);
@@ -171,7 +181,7 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
     k->state = state;
     k->impl = "tiles:amx";
     k->weights_size = panels_get_weights_size(&s.panels);
-    k->scratch_size = (size_t)s.n * padded_size(&s);
+    k->scratch_size = s.place ? (size_t)s.n * padded_size(&s) : 0;
     gr_choose_tail(c, k);
     return GRAFT_OK;
 }
