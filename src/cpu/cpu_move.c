@@ -320,6 +320,9 @@ static enum graft_status move_train_plan(const struct gr_train_case *tc, struct 
 {
     const struct gr_case *c = &tc->c;
     bool whole = gr_node_is(c->node, "Concat") || gr_node_is(c->node, "Transpose");
+    const struct gr_tensor *at = gr_node_is(c->node, "Gather") ? c->konst[1] : NULL;
+    if (at && gr_tensor_count(at) > 1 && int_at(at, 0) == int_at(at, 1))
+        return refuse(err, "one element several times: its gradients would have to be added");
     struct move_train *t = gr_alloc_zero(1, sizeof *t + (size_t)c->n_in * sizeof *t->in_size);
     if (!t)
         return gr_error_nomem(err);
@@ -367,6 +370,7 @@ static enum graft_status move_train_backward(void *state, const struct gr_train_
     return GRAFT_OK;
 }
 
-static const char *const train_ops[] = {"Concat", "Split", "Slice", "Transpose", "Pad", NULL};
+static const char *const train_ops[] = {"Concat", "Split", "Slice", "Transpose",
+                                        "Gather", "Pad",   NULL};
 const struct gr_train_kernel gr_train_move = {
     "move", train_ops, move_train_plan, move_train_forward, move_train_backward, move_train_unplan};

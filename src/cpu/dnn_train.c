@@ -561,6 +561,14 @@ enum graft_status dnn_softmax_train_new(const struct dnn_operand *x, struct dnn_
     return give_pair(s, "softmax", fwd, bwd, f, b, forward, backward, err);
 }
 
+enum graft_status dnn_convert_new(const struct dnn_operand *from, const struct dnn_operand *to,
+                                  struct dnn_prim **p, struct graft_error *err)
+{
+    dnnl_memory_desc_t mf = md_of(from), mt = md_of(to);
+    dnnl_status_t s = new_reorder(&mf, &mt, p);
+    return s ? fail(s, "reorder", err) : GRAFT_OK;
+}
+
 enum graft_status dnn_product_new(const struct dnn_operand *a, const struct dnn_operand *w,
                                   const struct dnn_operand *y, int64_t n_bias, struct dnn_prim **p,
                                   struct graft_error *err)

@@ -42,6 +42,9 @@ enum graft_status dnn_eltwise_train_new(const struct gr_act *act, const struct d
 /* Over the last of `rank` dimensions. forward: x, y; backward: y, dx, dy. */
 enum graft_status dnn_softmax_train_new(const struct dnn_operand *x, struct dnn_prim **forward,
                                         struct dnn_prim **backward, struct graft_error *err);
+/* to = from: x, y. */
+enum graft_status dnn_convert_new(const struct dnn_operand *from, const struct dnn_operand *to,
+                                  struct dnn_prim **p, struct graft_error *err);
 /* y = a w + b (run-time operands a, w, y and, with n_bias, b); strides as given. */
 enum graft_status dnn_product_new(const struct dnn_operand *a, const struct dnn_operand *w,
                                   const struct dnn_operand *y, int64_t n_bias, struct dnn_prim **p,

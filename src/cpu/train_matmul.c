@@ -3,20 +3,34 @@
 #include "cpu/dnn_train.h"
 #include "cpu/train_util.h"
 
+/* out = left * right. In bf16, and where a factor is stored as the transpose, which oneDNN reads
+   slowly, factors are copied first: dense, and rounded. */
+struct factors {
+    struct dnn_prim *left, *right, *run; /* left, right: the copies, or NULL */
+    size_t right_at, own_at;             /* in scratch */
+};
+
 struct product {
-    struct dnn_prim *y, *da, *dw;
+    struct factors y, da, dw;
     int64_t rows, cols;            /* of y, for the gradient of a bias */
     bool bias, a_turned, w_turned; /* stored as the transpose */
 };
+
+static void factors_clear(struct factors *f)
+{
+    dnn_prim_free(f->left);
+    dnn_prim_free(f->right);
+    dnn_prim_free(f->run);
+}
 
 static void product_unplan(void *state)
 {
     struct product *t = state;
     if (!t)
         return;
-    dnn_prim_free(t->y);
-    dnn_prim_free(t->da);
-    dnn_prim_free(t->dw);
+    factors_clear(&t->y);
+    factors_clear(&t->da);
+    factors_clear(&t->dw);
     gr_free(t);
 }
 
@@ -46,10 +60,68 @@ static struct dnn_operand turned(struct dnn_operand o)
     return o;
 }
 
-static void need(struct gr_train_choice *k, const struct dnn_prim *p)
+static void need(struct gr_train_choice *k, size_t size)
 {
-    size_t size = p ? dnn_prim_get_scratch_size(p) : 0;
     k->c.scratch_size = size > k->c.scratch_size ? size : k->c.scratch_size;
+}
+
+/* A dense copy of the factor where one is wanted; *at: the scratch used so far. */
+static enum graft_status add_copy(struct dnn_operand *o, bool bf16, struct dnn_prim **copy,
+                                  size_t *at, struct graft_error *err)
+{
+    struct dnn_operand to = *o;
+    int64_t step = 1;
+    if (!bf16 && o->stride[o->rank - 1] == 1)
+        return GRAFT_OK;
+    to.dtype = bf16 ? GR_BF16 : GR_F32;
+    for (int i = to.rank - 1; i >= 0; i--) {
+        to.stride[i] = step;
+        step *= to.dim[i];
+    }
+    enum graft_status s = dnn_convert_new(o, &to, copy, err);
+    *o = to;
+    *at += ((size_t)step * gr_dtype_size(to.dtype) + 63) / 64 * 64;
+    return s;
+}
+
+static enum graft_status factors_init(struct factors *f, bool bf16, struct dnn_operand left,
+                                      struct dnn_operand right, const struct dnn_operand *out,
+                                      int64_t n_bias, struct gr_train_choice *k,
+                                      struct graft_error *err)
+{
+    size_t at = 0;
+    enum graft_status s = add_copy(&left, bf16, &f->left, &at, err);
+    f->right_at = at;
+    if (!s)
+        s = add_copy(&right, bf16, &f->right, &at, err);
+    f->own_at = at;
+    if (!s)
+        s = dnn_product_new(&left, &right, out, n_bias, &f->run, err);
+    if (s)
+        return s;
+    need(k, at + dnn_prim_get_scratch_size(f->run));
+    if (f->left)
+        need(k, at + dnn_prim_get_scratch_size(f->left));
+    if (f->right)
+        need(k, at + dnn_prim_get_scratch_size(f->right));
+    return GRAFT_OK;
+}
+
+static enum graft_status factors_run(const struct factors *f, const void *left, const void *right,
+                                     void *out, const void *bias, void *scratch,
+                                     struct graft_error *err)
+{
+    char *copies = scratch, *own = copies + f->own_at;
+    enum graft_status s = GRAFT_OK;
+    if (f->left) {
+        s = dnn_prim_run(f->left, (const void *[]){left, copies}, own, err);
+        left = copies;
+    }
+    if (!s && f->right) {
+        s = dnn_prim_run(f->right, (const void *[]){right, copies + f->right_at}, own, err);
+        right = copies + f->right_at;
+    }
+    return s ? s : dnn_prim_run(f->run, (const void *[]){left, right, out, bias}, own, err);
 }
 
 /* y = a w + bias, da = dy w', dw = a' dy; a gradient that is stored turned is made turned. */
@@ -59,6 +131,9 @@ static enum graft_status choose(const struct gr_train_case *tc, struct gr_train_
 {
     struct product *t = gr_alloc_zero(1, sizeof *t);
     struct dnn_operand at = turned(*a), wt = turned(*w), yt = turned(*y);
+    /* Small ones, as classifiers are, gain nothing by rounding. */
+    const int64_t macs = y->dim[y->rank - 2] * y->dim[y->rank - 1] * a->dim[a->rank - 1];
+    const bool bf16 = tc->c.bf16 && macs >= 1 << 20;
     if (!t)
         return gr_error_nomem(err);
     t->rows = y->dim[y->rank - 2];
@@ -66,20 +141,17 @@ static enum graft_status choose(const struct gr_train_case *tc, struct gr_train_
     t->bias = bias;
     t->a_turned = a->stride[a->rank - 1] != 1;
     t->w_turned = w->stride[w->rank - 1] != 1;
-    enum graft_status s = dnn_product_new(a, w, y, bias ? t->cols : 0, &t->y, err);
+    enum graft_status s = factors_init(&t->y, bf16, *a, *w, y, bias ? t->cols : 0, k, err);
     if (!s && tc->wants[0])
-        s = t->a_turned ? dnn_product_new(w, &yt, &at, 0, &t->da, err)
-                        : dnn_product_new(y, &wt, a, 0, &t->da, err);
+        s = t->a_turned ? factors_init(&t->da, bf16, *w, yt, &at, 0, k, err)
+                        : factors_init(&t->da, bf16, *y, wt, a, 0, k, err);
     if (!s && tc->wants[1])
-        s = t->w_turned ? dnn_product_new(&yt, a, &wt, 0, &t->dw, err)
-                        : dnn_product_new(&at, y, w, 0, &t->dw, err);
+        s = t->w_turned ? factors_init(&t->dw, bf16, yt, *a, &wt, 0, k, err)
+                        : factors_init(&t->dw, bf16, at, *y, w, 0, k, err);
     if (s) {
         product_unplan(t);
         return s;
     }
-    need(k, t->y);
-    need(k, t->da);
-    need(k, t->dw);
     k->c.in[0] = k->c.in[1] = k->c.out[0] = (struct gr_layout){GR_F32, false};
     if (bias)
         k->c.in[2] = k->c.in[0];
@@ -87,7 +159,7 @@ static enum graft_status choose(const struct gr_train_case *tc, struct gr_train_
     k->keep_in[1] = tc->wants[0];
     k->keep_out[0] = false;
     k->c.state = t;
-    k->c.impl = dnn_prim_get_impl(t->y);
+    k->c.impl = dnn_prim_get_impl(t->y.run);
     return GRAFT_OK;
 }
 
@@ -142,28 +214,22 @@ static enum graft_status product_forward(void *state, const struct gr_train_pass
                                          struct graft_error *err)
 {
     struct product *t = state;
-    return dnn_prim_run(t->y,
-                        (const void *[]){p->in[0], p->in[1], p->out[0], t->bias ? p->in[2] : NULL},
-                        p->scratch, err);
+    return factors_run(&t->y, p->in[0], p->in[1], p->out[0], t->bias ? p->in[2] : NULL, p->scratch,
+                       err);
 }
 
-/* The primitives' operands in the order that `choose` gave them. */
 static enum graft_status product_backward(void *state, const struct gr_train_pass *p,
                                           struct graft_error *err)
 {
     struct product *t = state;
-    const void *dy = p->dout[0];
+    const void *dy = p->dout[0], *a = p->in[0], *w = p->in[1];
     enum graft_status s = GRAFT_OK;
     if (p->din[0])
-        s = dnn_prim_run(t->da,
-                         t->a_turned ? (const void *[]){p->in[1], dy, p->din[0]}
-                                     : (const void *[]){dy, p->in[1], p->din[0]},
-                         p->scratch, err);
+        s = factors_run(&t->da, t->a_turned ? w : dy, t->a_turned ? dy : w, p->din[0], NULL,
+                        p->scratch, err);
     if (!s && p->din[1])
-        s = dnn_prim_run(t->dw,
-                         t->w_turned ? (const void *[]){dy, p->in[0], p->din[1]}
-                                     : (const void *[]){p->in[0], dy, p->din[1]},
-                         p->scratch, err);
+        s = factors_run(&t->dw, t->w_turned ? dy : a, t->w_turned ? a : dy, p->din[1], NULL,
+                        p->scratch, err);
     if (s || !t->bias || !p->din[2])
         return s;
     float *db = p->din[2];

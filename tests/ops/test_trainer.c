@@ -89,20 +89,22 @@ static void both_ways(const struct gr_graph *g, int output, size_t n_logits, siz
                       const int *params, const void *const *inputs, struct gr_trainer_options o)
 {
     struct result fast, slow;
+    const double most = o.precision == GR_PRECISION_BF16 ? 0.01 : 1e-4;
     train_once(g, output, n_logits, n_params, params, inputs, &o, &fast);
     o.reference = true;
+    o.precision = GR_PRECISION_FP32;
     train_once(g, output, n_logits, n_params, params, inputs, &o, &slow);
     assert_int_equal(fast.size, slow.size);
     assert_int_equal(fast.n_stats, slow.n_stats);
-    compare("output", n_logits, fast.logits, slow.logits, 1e-4);
-    compare("gradients", fast.size, fast.grads, slow.grads, 1e-4);
-    compare("statistics", fast.n_stats, fast.stats, slow.stats, 1e-4);
+    compare("output", n_logits, fast.logits, slow.logits, most);
+    compare("gradients", fast.size, fast.grads, slow.grads, most);
+    compare("statistics", fast.n_stats, fast.stats, slow.stats, most);
     result_clear(&fast);
     result_clear(&slow);
 }
 
 /* One line of gradient_cases.txt: all float inputs are trained. Returns how many were compared. */
-static int operator_case(void)
+static int operator_case(enum gr_precision precision)
 {
     struct op_case c;
     struct gr_trainer_options o;
@@ -126,6 +128,7 @@ static int operator_case(void)
             params[n_params++] = v;
     }
     gr_trainer_options_init(&o);
+    o.precision = precision;
     o.bn = GR_BN_ADAPT;
     size_t n_logits = (size_t)gr_shape_count(&c.out[0].shape);
     if (c.out[0].dtype == GR_F32 && c.node->op->ref_grad) {
@@ -152,7 +155,7 @@ static void operators(void **state)
         text[strcspn(text, "\n")] = 0;
         line = text;
         if (*text && *text != '#')
-            n += operator_case();
+            n += operator_case(GR_PRECISION_FP32);
     }
     fclose(f);
     assert_true(n > 300);
@@ -174,11 +177,31 @@ static void kinks_and_rows(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         line = lines[i];
-        assert_int_equal(operator_case(), 1);
+        assert_int_equal(operator_case(GR_PRECISION_FP32), 1);
     }
 }
 
 /* Every level that this processor can run does what plain loops do. */
+/* Factors that are copied, rounded and turned, and what is too small for it. */
+static void products_in_bf16(void **state)
+{
+    static const char *const lines[] = {
+        "MatMul a=2,70,130 b=130,96",        "MatMul a=3,50,100 b=3,100,90",
+        "MatMul a=2,3,60,64 b=2,3,64,70",    "Gemm x=120,100 w=110,100 c=110 transB=1",
+        "Gemm x=100,120 w=100,110 transA=1", "Gemm x=100,120 w=110,100 c=110 transA=1 transB=1",
+    };
+    (void)state;
+    if (!gr_cpu_has_bf16()) {
+        print_message("skipped: this processor cannot multiply in bf16\n");
+        return;
+    }
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        for (int half = 0; half < 2; half++) {
+            line = lines[i];
+            assert_int_equal(operator_case(half ? GR_PRECISION_BF16 : GR_PRECISION_FP32), 1);
+        }
+}
+
 static void row_levels(void **state)
 {
     enum { ROWS = 70, WIDTH = 83, N = ROWS * WIDTH };
@@ -754,11 +777,17 @@ static void quantized(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(operators),         cmocka_unit_test(kinks_and_rows),
-        cmocka_unit_test(network),           cmocka_unit_test(differences),
-        cmocka_unit_test(frozen_bytes),      cmocka_unit_test(bf16),
-        cmocka_unit_test(missing_gradients), cmocka_unit_test(quantized),
-        cmocka_unit_test(row_levels),        cmocka_unit_test(recomputed),
+        cmocka_unit_test(operators),
+        cmocka_unit_test(kinks_and_rows),
+        cmocka_unit_test(products_in_bf16),
+        cmocka_unit_test(network),
+        cmocka_unit_test(differences),
+        cmocka_unit_test(frozen_bytes),
+        cmocka_unit_test(bf16),
+        cmocka_unit_test(missing_gradients),
+        cmocka_unit_test(quantized),
+        cmocka_unit_test(row_levels),
+        cmocka_unit_test(recomputed),
         cmocka_unit_test(work_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
