@@ -136,17 +136,34 @@ fail:
     return s;
 }
 
+static enum graft_status flush(struct gr_outfile *o, struct graft_error *err)
+{
+    if (!fflush(o->f)) {
+        if (!ferror(o->f))
+            return GRAFT_OK;
+        errno = EIO; /* an earlier write failed; its errno is long gone */
+    }
+    return gr_error_errno(err, o->path, "cannot write");
+}
+
+enum graft_status gr_outfile_push(struct gr_outfile *o, struct graft_error *err)
+{
+    enum graft_status s = flush(o, err);
+    if (s)
+        gr_outfile_abort(o);
+    else
+        sync_file_range(fileno(o->f), 0, 0, SYNC_FILE_RANGE_WRITE);
+    return s;
+}
+
 enum graft_status gr_outfile_commit(struct gr_outfile *o, struct graft_error *err)
 {
-    enum graft_status s = GRAFT_OK;
-    if (fflush(o->f) || fsync(fileno(o->f))) {
+    enum graft_status s = flush(o, err);
+    if (!s && fsync(fileno(o->f)))
         s = gr_error_errno(err, o->path, "cannot write");
-    } else if (ferror(o->f)) { /* an earlier write failed; errno is long gone */
-        errno = EIO;
-        s = gr_error_errno(err, o->path, "cannot write");
-    } else if (rename(o->tmp, o->path)) {
+    if (!s && rename(o->tmp, o->path))
         s = gr_error_errno(err, o->path, "cannot rename into place");
-    } else {
+    if (!s) {
         fclose(o->f);
         o->f = NULL;
     }

@@ -28,6 +28,8 @@ struct gr_outfile {
     char *path, *tmp;
 };
 enum graft_status gr_outfile_open(struct gr_outfile *o, const char *path, struct graft_error *err);
+/* Flush, and let the disk begin with it: commit then waits less. On failure as commit. */
+enum graft_status gr_outfile_push(struct gr_outfile *o, struct graft_error *err);
 /* Flush, fsync, rename. On failure the temporary file is removed and the old file kept. */
 enum graft_status gr_outfile_commit(struct gr_outfile *o, struct graft_error *err);
 /* Removes the temporary file; harmless on one that was committed or never opened (zeroed). */

@@ -2,6 +2,7 @@
 #ifndef GR_FORMATS_ONNX_H
 #define GR_FORMATS_ONNX_H
 
+#include "base/file.h"
 #include "core/model.h"
 
 /* 0 in a field means its default. */
@@ -32,5 +33,9 @@ enum graft_status gr_onnx_read_tensor(const char *path, char **name, struct gr_t
    Equal models give equal bytes. GRAFT_E_LIMIT beyond 2 GB, which protobuf cannot hold. */
 enum graft_status gr_onnx_write(const struct gr_model *model, const char *path,
                                 struct graft_error *err);
+/* The same, leaving the file under o->tmp for the caller to read back, and to commit (which reports
+   what the disk could not take) or abort. On failure there is nothing to abort. */
+enum graft_status gr_onnx_write_open(const struct gr_model *model, const char *path,
+                                     struct gr_outfile *o, struct graft_error *err);
 
 #endif

@@ -282,28 +282,27 @@ static void put_buf(FILE *f, const struct gr_buf *b)
         fwrite(b->data, 1, b->size, f);
 }
 
-static enum graft_status write_file(const struct writer *w, const char *path,
+static enum graft_status write_file(const struct writer *w, const char *path, struct gr_outfile *o,
                                     struct graft_error *err)
 {
-    struct gr_outfile o;
-    enum graft_status s = gr_outfile_open(&o, path, err);
+    enum graft_status s = gr_outfile_open(o, path, err);
     if (s)
         return s;
-    put_buf(o.f, &w->front);
-    put_buf(o.f, &w->nodes);
+    put_buf(o->f, &w->front);
+    put_buf(o->f, &w->nodes);
     for (size_t i = 0, at = 0; i < w->n_weights; i++) {
-        fwrite(w->heads.data + at, 1, w->weights[i].head_end - at, o.f);
+        fwrite(w->heads.data + at, 1, w->weights[i].head_end - at, o->f);
         if (w->weights[i].t->size)
-            fwrite(w->weights[i].t->data, 1, w->weights[i].t->size, o.f);
+            fwrite(w->weights[i].t->data, 1, w->weights[i].t->size, o->f);
         at = w->weights[i].head_end;
     }
-    put_buf(o.f, &w->ports);
-    put_buf(o.f, &w->back);
-    return gr_outfile_commit(&o, err); /* reports what fwrite could not do */
+    put_buf(o->f, &w->ports);
+    put_buf(o->f, &w->back);
+    return gr_outfile_push(o, err);
 }
 
-enum graft_status gr_onnx_write(const struct gr_model *model, const char *path,
-                                struct graft_error *err)
+enum graft_status gr_onnx_write_open(const struct gr_model *model, const char *path,
+                                     struct gr_outfile *o, struct graft_error *err)
 {
     struct writer w = {.model = model, .g = model->graph};
     enum graft_status s = put_nodes(&w, err);
@@ -327,7 +326,7 @@ out:
     if (s)
         gr_error_in(err, s, "%s", path);
     else
-        s = write_file(&w, path, err);
+        s = write_file(&w, path, o, err);
     gr_arena_clear(&w.arena);
     gr_free(w.weights);
     gr_buf_clear(&w.front);
@@ -336,4 +335,12 @@ out:
     gr_buf_clear(&w.ports);
     gr_buf_clear(&w.back);
     return s;
+}
+
+enum graft_status gr_onnx_write(const struct gr_model *model, const char *path,
+                                struct graft_error *err)
+{
+    struct gr_outfile o;
+    enum graft_status s = gr_onnx_write_open(model, path, &o, err);
+    return s ? s : gr_outfile_commit(&o, err);
 }

@@ -55,19 +55,26 @@ enum graft_status gr_job_inspect(struct graft_model *model, struct graft_error *
 
 struct gr_network {
     struct gr_graph *graph; /* owned: pictures in, one vector out */
-    struct gr_plan *plan;
+    struct gr_plan *plan;   /* NULL: gr_network_plan makes it */
+    struct gr_shape input;
     struct graft_preprocess pre;
     int64_t batch;
-    int64_t width;           /* of the vector */
-    const char *name;        /* the model's path, borrowed, for messages */
-    char cut[256];           /* names of the values cut at, comma-separated */
-    bool channels_last;      /* the graph's input is (N,H,W,C) */
-    struct gr_ranges ranges; /* owned; of a plan in int8 */
+    int64_t width;               /* of the vector */
+    const char *name;            /* the model's path, borrowed, for messages */
+    char cut[256];               /* names of the values cut at, comma-separated */
+    bool channels_last;          /* the graph's input is (N,H,W,C) */
+    struct gr_ranges ranges;     /* owned; of a plan in int8 */
+    enum gr_precision precision; /* never AUTO */
+    bool hashed;
+    struct gr_hash graph_hash; /* when `hashed` */
 };
+/* Plans a network that is not planned yet; what is in the cache already needs no plan. */
+enum graft_status gr_network_plan(struct gr_network *net, struct graft_error *err);
 /* A plan in int8 takes its ranges from the model's properties. Features of a model without them are
    planned in fp32, for gr_network_settle to find them.
 
-   The features: cut at `cut` (comma-separated names) or, when NULL, where the head begins. */
+   The features, not planned yet: cut at `cut` (comma-separated names) or, when NULL, where the head
+   begins. */
 enum graft_status gr_network_features(const struct gr_model *m, const char *cut, int64_t batch,
                                       enum graft_precision precision, struct gr_network *net,
                                       struct graft_error *err);
@@ -85,10 +92,12 @@ const char *gr_precision_name(enum graft_precision precision);           /* "fp3
 /* The same network in int8; takes the ranges over, also on failure. */
 enum graft_status gr_network_to_int8(const struct gr_model *m, struct gr_network *net,
                                      struct gr_ranges *ranges, struct graft_error *err);
-/* The same network, planned in fp32. */
+/* The same network in fp32, not planned yet. */
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
                                      struct gr_network *fp32, struct graft_error *err);
-/* Of everything that decides the vector, for the cache. */
+/* Of everything that decides the vector, for the cache. Who will ask again lets the hash of the
+   graph be kept. */
+enum graft_status gr_network_keep_hash(struct gr_network *net, struct graft_error *err);
 enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
                                   struct graft_error *err);
 void gr_network_clear(struct gr_network *net);

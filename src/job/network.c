@@ -59,31 +59,41 @@ static enum graft_status read_ranges(const struct gr_model *m, struct gr_network
     return gr_job_parse_ranges(text, &net->ranges, err);
 }
 
-static enum graft_status make_plan(const struct gr_model *m, enum graft_precision precision,
-                                   struct gr_network *net, struct graft_error *err)
+/* What the plan will be: precision, ranges of int8, shape of the input. */
+static enum graft_status choose(const struct gr_model *m, enum graft_precision precision,
+                                struct gr_network *net, struct graft_error *err)
 {
     static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16,
                                            GR_PRECISION_INT8};
-    struct gr_plan_options o;
-    struct gr_type *t = NULL;
     const char *settled = gr_model_get_prop(m, "graft.precision");
-    gr_plan_options_init(&o);
-    o.batch = net->batch;
-    o.parts = gr_plan_usual_parts(net->batch);
-    o.precision = of[precision];
-    if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
-        o.precision = GR_PRECISION_FP32;
-    if (o.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "int8"))
-        o.precision = gr_cpu_has_int8() ? GR_PRECISION_INT8 : GR_PRECISION_FP32;
+    struct gr_type *t = NULL;
+    net->precision = of[precision];
+    if (net->precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
+        net->precision = GR_PRECISION_FP32;
+    if (net->precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "int8"))
+        net->precision = gr_cpu_has_int8() ? GR_PRECISION_INT8 : GR_PRECISION_FP32;
+    if (net->precision == GR_PRECISION_AUTO)
+        net->precision = gr_cpu_has_fast_bf16() ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
     enum graft_status s = GRAFT_OK;
-    if (o.precision == GR_PRECISION_INT8 && !net->ranges.n)
+    if (net->precision == GR_PRECISION_INT8 && !net->ranges.n)
         s = read_ranges(m, net, err);
-    o.ranges = &net->ranges;
     if (!s)
         s = gr_job_input_types(m, net->batch, &t, err);
     if (!s)
-        s = gr_plan_new(net->graph, 0, NULL, &t[0].shape, &o, &net->plan, err);
+        net->input = t[0].shape;
     gr_free(t);
+    return s;
+}
+
+static enum graft_status make_plan(struct gr_network *net, struct graft_error *err)
+{
+    struct gr_plan_options o;
+    gr_plan_options_init(&o);
+    o.batch = net->batch;
+    o.parts = gr_plan_usual_parts(net->batch);
+    o.precision = net->precision;
+    o.ranges = &net->ranges;
+    enum graft_status s = gr_plan_new(net->graph, 0, NULL, &net->input, &o, &net->plan, err);
     if (s)
         return s;
     const struct gr_type *y = gr_plan_get_output(net->plan, 0);
@@ -92,12 +102,18 @@ static enum graft_status make_plan(const struct gr_model *m, enum graft_precisio
         return gr_error(err, GRAFT_E_UNSUPPORTED,
                         "the network gives %s %s, expected float32 numbers for each picture",
                         gr_dtype_name(y->dtype), gr_shape_print(&y->shape, text));
-    net->width = gr_shape_count_range(&y->shape, 1, y->shape.rank);
-    if (net->width < 1)
-        return gr_error(err, GRAFT_E_SHAPE, "the network gives nothing: %s",
-                        gr_shape_print(&y->shape, text));
-    net->pre = m->pre;
+    const int64_t width = gr_shape_count_range(&y->shape, 1, y->shape.rank);
+    if (width < 1 || (net->width && width != net->width))
+        return gr_error(err, GRAFT_E_SHAPE, "the network gives %s for %lld pictures",
+                        gr_shape_print(&y->shape, text), (long long)net->batch);
+    net->width = width;
     return GRAFT_OK;
+}
+
+enum graft_status gr_network_plan(struct gr_network *net, struct graft_error *err)
+{
+    enum graft_status s = net->plan ? GRAFT_OK : make_plan(net, err);
+    return s ? gr_error_in(err, s, "%s", net->name) : GRAFT_OK;
 }
 
 static enum graft_status check_vector(const struct gr_network *net, struct graft_error *err)
@@ -115,19 +131,42 @@ static enum graft_status check_vector(const struct gr_network *net, struct graft
                     gr_shape_print(y, text));
 }
 
+static enum graft_status hash_graph(const struct gr_network *net, struct gr_hash *hash,
+                                    struct graft_error *err)
+{
+    struct gr_hasher *h = gr_hasher_new();
+    if (!h)
+        return gr_error_nomem(err);
+    enum graft_status s = gr_graph_hash(net->graph, h, err);
+    *hash = gr_hasher_get(h);
+    gr_hasher_free(h);
+    return s;
+}
+
+enum graft_status gr_network_keep_hash(struct gr_network *net, struct graft_error *err)
+{
+    enum graft_status s = net->hashed ? GRAFT_OK : hash_graph(net, &net->graph_hash, err);
+    net->hashed = !s;
+    return s;
+}
+
 /* Everything that decides the vectors. The version goes up whenever kernels or preprocessing give
    other numbers. */
 enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
                                   struct graft_error *err)
 {
-    enum { VERSION = 2 };
+    enum { VERSION = 3 };
+    struct gr_hash graph = net->graph_hash;
+    enum graft_status s = net->hashed ? GRAFT_OK : hash_graph(net, &graph, err);
+    if (s)
+        return s;
     struct gr_hasher *h = gr_hasher_new();
     const struct graft_preprocess *p = &net->pre;
     if (!h)
         return gr_error_nomem(err);
     gr_hasher_add_i64(h, VERSION);
-    enum graft_status s = gr_graph_hash(net->graph, h, err);
-    gr_hasher_add_i64(h, gr_plan_get_precision(net->plan));
+    gr_hasher_add(h, &graph, sizeof graph);
+    gr_hasher_add_i64(h, net->precision);
     gr_hasher_add_i64(h, net->batch);
     const int64_t how[] = {p->width,  p->height,   p->resize,   p->resize_to,
                            p->filter, p->channels, p->pad_value};
@@ -144,7 +183,7 @@ enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *
     }
     *key = gr_hasher_get(h);
     gr_hasher_free(h);
-    return s;
+    return GRAFT_OK;
 }
 
 /* Exporters often write the batch of 1 into the graph: any number must do. */
@@ -194,20 +233,20 @@ static enum graft_status find_cuts(const struct gr_graph *g, const char *names, 
 static enum graft_status begin(const struct gr_model *m, int64_t batch, struct gr_network *net,
                                struct graft_error *err)
 {
-    *net = (struct gr_network){.batch = batch, .name = m->path};
+    *net = (struct gr_network){.batch = batch, .name = m->path, .pre = m->pre};
     return check_input(m, net, err);
 }
 
-/* After everything that made net->graph went as in `s`: the plan, or nothing is left.
- */
-static enum graft_status finish(const struct gr_model *m, enum graft_precision precision,
-                                bool vector, struct gr_network *net, enum graft_status s,
+/* After everything that made net->graph went as in `s`: what is planned and perhaps the plan, or
+   nothing is left. */
+static enum graft_status finish(const struct gr_model *m, enum graft_precision precision, bool plan,
+                                struct gr_network *net, enum graft_status s,
                                 struct graft_error *err)
 {
     if (!s)
-        s = make_plan(m, precision, net, err);
-    if (!s && vector)
-        s = check_vector(net, err);
+        s = choose(m, precision, net, err);
+    if (!s && plan)
+        s = make_plan(net, err);
     if (s) {
         gr_network_clear(net);
         gr_error_in(err, gr_job_size_error(m, s, err), "%s", m->path);
@@ -220,7 +259,7 @@ enum graft_precision gr_network_precision(const struct gr_network *net)
     static const enum graft_precision of[] = {[GR_PRECISION_FP32] = GRAFT_PRECISION_FP32,
                                               [GR_PRECISION_BF16] = GRAFT_PRECISION_BF16,
                                               [GR_PRECISION_INT8] = GRAFT_PRECISION_INT8};
-    return of[gr_plan_get_precision(net->plan)];
+    return of[net->precision];
 }
 
 const char *gr_precision_name(enum graft_precision precision)
@@ -237,7 +276,8 @@ enum graft_status gr_network_to_int8(const struct gr_model *m, struct gr_network
     gr_ranges_clear(&net->ranges);
     net->ranges = *ranges;
     *ranges = (struct gr_ranges){0};
-    return make_plan(m, GRAFT_PRECISION_INT8, net, err);
+    enum graft_status s = choose(m, GRAFT_PRECISION_INT8, net, err);
+    return s ? s : make_plan(net, err);
 }
 
 enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_network *net,
@@ -249,7 +289,7 @@ enum graft_status gr_network_to_fp32(const struct gr_model *m, const struct gr_n
     fp32->ranges = (struct gr_ranges){0};
     enum graft_status s = gr_graph_copy(net->graph, &fp32->graph, err);
     if (!s)
-        s = make_plan(m, GRAFT_PRECISION_FP32, fp32, err);
+        s = choose(m, GRAFT_PRECISION_FP32, fp32, err);
     if (s)
         gr_network_clear(fp32);
     return s;
@@ -339,7 +379,12 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
     }
     if (!s)
         s = free_batch(m, net, err);
-    return finish(m, precision, true, net, s, err);
+    s = finish(m, precision, true, net, s, err);
+    if (!s && (s = check_vector(net, err))) {
+        gr_error_in(err, s, "%s", m->path);
+        gr_network_clear(net);
+    }
+    return s;
 }
 
 enum graft_status gr_network_below(const struct gr_model *m, const struct gr_graph *g, int value,
@@ -353,5 +398,5 @@ enum graft_status gr_network_below(const struct gr_model *m, const struct gr_gra
         s = gr_graph_cut(net->graph, 1, &value, err);
     if (!s)
         snprintf(net->cut, sizeof net->cut, "%s", g->values[value].name);
-    return finish(m, precision, false, net, s, err);
+    return finish(m, precision, true, net, s, err);
 }

@@ -128,12 +128,21 @@ enum graft_status gr_pictures_check(const struct gr_pictures *p, const struct gr
 /* ---- the run: loader -> (cache | network) -> rows ---------------------------------------------
  */
 
+/* A network and where its vectors go. */
+struct branch {
+    struct gr_network *net;
+    struct gr_exec *exec; /* NULL: nothing was to be computed yet */
+    struct gr_hash key;   /* where there is a cache */
+    float *rows;          /* by example */
+};
+
 struct feature_run {
     struct gr_pictures *p;
-    const struct gr_network *net;
-    struct gr_cache *cache; /* NULL: none */
-    struct gr_hash key;     /* of the network, where there is a cache */
-    struct gr_exec *exec;
+    struct branch by[2]; /* the second one perhaps for the first pictures */
+    int n_by;
+    struct gr_cache *cache;         /* NULL: none */
+    bool fresh;                     /* nothing is taken from the cache */
+    size_t first;                   /* example at which the loader begins */
     float *x, *last, *y;            /* one full batch: planes, (N,H,W,C) if wanted, vectors */
     size_t n_planes;                /* floats of one picture */
     size_t filled;                  /* pictures waiting in x */
@@ -146,7 +155,8 @@ struct feature_run {
 
 static void run_clear(struct feature_run *r)
 {
-    gr_exec_free(r->exec);
+    for (int b = 0; b < r->n_by; b++)
+        gr_exec_free(r->by[b].exec);
     gr_cache_close(r->cache);
     gr_free_aligned(r->x);
     gr_free_aligned(r->last);
@@ -161,8 +171,8 @@ static bool wanted(void *user, size_t index, struct gr_hash content)
 {
     struct feature_run *r = user;
     (void)index;
-    const struct gr_cache_key key = {r->key, content};
-    return !r->cache || !gr_cache_has(r->cache, key, (size_t)r->net->width);
+    const struct gr_cache_key key = {r->by[0].key, content};
+    return !r->cache || r->fresh || !gr_cache_has(r->cache, key, (size_t)r->p->width);
 }
 
 /* A cache that cannot be written costs time, not the result: say so once and go on. */
@@ -175,25 +185,21 @@ static void keep(struct feature_run *r, const struct gr_cache_put *puts, size_t 
     gr_warn(r->ev, "cache", "%s; going on without keeping features", e.message);
 }
 
-/* Runs the network on the waiting pictures, the batch filled up with what lies there. */
-static enum graft_status flush(struct feature_run *r, struct graft_error *err)
+/* Runs a network on the waiting pictures, the batch filled up with what lies there. */
+static enum graft_status run_branch(struct feature_run *r, struct branch *by, const void *in,
+                                    struct graft_error *err)
 {
-    const struct gr_network *net = r->net;
-    const size_t width = (size_t)net->width;
-    if (!r->filled)
-        return GRAFT_OK;
-    const void *in = r->x;
+    const size_t width = (size_t)by->net->width;
     void *out = r->y;
-    if (net->channels_last) {
-        const int planes = gr_preprocess_channels(&net->pre);
-        for (size_t i = 0; i < r->filled; i++)
-            gr_planes_last(r->x + i * r->n_planes, planes, (int64_t)r->n_planes / planes,
-                           r->last + i * r->n_planes);
-        in = r->last;
-    }
-    enum graft_status s = gr_exec_run(r->exec, &in, &out, err);
+    enum graft_status s = GRAFT_OK;
+    if (!by->exec && (s = gr_network_plan(by->net, err)))
+        return s;
+    if (!by->exec)
+        s = gr_exec_new(by->net->plan, &by->exec, err);
+    if (!s)
+        s = gr_exec_run(by->exec, &in, &out, err);
     if (s)
-        return gr_error_in(err, s, "%s", net->name);
+        return gr_error_in(err, s, "%s", by->net->name);
     for (size_t i = 0; i < r->filled; i++) {
         size_t k = r->waiting[i];
         const float *row = r->y + i * width;
@@ -201,13 +207,32 @@ static enum graft_status flush(struct feature_run *r, struct graft_error *err)
             if (!(row[j] - row[j] == 0)) /* NaN or infinite */
                 return gr_error(err, GRAFT_E_COMPUTE, "%s: the network's output %zu is %g",
                                 r->p->ds.examples[k].path, j, row[j]);
-        memcpy(r->p->x + k * width, row, width * sizeof *row);
-        r->puts[i] = (struct gr_cache_put){{r->key, r->p->hash[k]}, &r->entries[i], row, width};
+        memcpy(by->rows + k * width, row, width * sizeof *row);
+        r->puts[i] = (struct gr_cache_put){{by->key, r->p->hash[k]}, &r->entries[i], row, width};
     }
     keep(r, r->puts, r->filled);
+    return GRAFT_OK;
+}
+
+static enum graft_status flush(struct feature_run *r, struct graft_error *err)
+{
+    const struct gr_network *net = r->by[0].net;
+    const void *in = r->x;
+    enum graft_status s = GRAFT_OK;
+    if (!r->filled)
+        return GRAFT_OK;
+    if (net->channels_last) {
+        const int planes = gr_preprocess_channels(&net->pre);
+        for (size_t i = 0; i < r->filled; i++)
+            gr_planes_last(r->x + i * r->n_planes, planes, (int64_t)r->n_planes / planes,
+                           r->last + i * r->n_planes);
+        in = r->last;
+    }
+    for (int b = 0; !s && b < r->n_by; b++)
+        s = run_branch(r, &r->by[b], in, err);
     r->p->n_computed += (int64_t)r->filled;
     r->filled = 0;
-    return GRAFT_OK;
+    return s;
 }
 
 static enum graft_status mark_bad(struct gr_pictures *p, size_t k, const char *message,
@@ -234,7 +259,7 @@ static void describe(const struct gr_item *item, struct gr_cache_entry *e)
 static enum graft_status from_cache(struct feature_run *r, size_t k, struct graft_error *err)
 {
     struct gr_pictures *p = r->p;
-    const struct gr_cache_key key = {r->key, p->hash[k]};
+    const struct gr_cache_key key = {r->by[0].key, p->hash[k]};
     struct gr_cache_entry e;
     bool found;
     enum graft_status s =
@@ -257,7 +282,7 @@ static enum graft_status take_item(struct feature_run *r, const struct gr_item *
                                    const struct gr_batch *b, struct graft_error *err)
 {
     struct gr_pictures *p = r->p;
-    size_t k = item->index;
+    size_t k = r->first + item->index;
     if (item->have_content) {
         p->hash[k] = item->content;
         p->ds.examples[k].format = item->format;
@@ -268,7 +293,8 @@ static enum graft_status take_item(struct feature_run *r, const struct gr_item *
         if (item->have_content && item->status == GRAFT_E_FORMAT) { /* will never be readable */
             struct gr_cache_entry e;
             describe(item, &e);
-            keep(r, &(struct gr_cache_put){{r->key, item->content}, &e, NULL, 0}, 1);
+            for (int by = 0; by < r->n_by; by++)
+                keep(r, &(struct gr_cache_put){{r->by[by].key, item->content}, &e, NULL, 0}, 1);
         }
         return mark_bad(p, k, item->message, err);
     }
@@ -277,40 +303,49 @@ static enum graft_status take_item(struct feature_run *r, const struct gr_item *
     memcpy(p->thumbs + k * GR_THUMB_SIZE, item->thumb, GR_THUMB_SIZE);
     describe(item, &r->entries[r->filled]);
     r->waiting[r->filled++] = k;
-    return r->filled == (size_t)r->net->batch ? flush(r, err) : GRAFT_OK;
+    return r->filled == (size_t)r->by[0].net->batch ? flush(r, err) : GRAFT_OK;
 }
 
-static enum graft_status loop(struct feature_run *r, const struct graft_data_options *o,
-                              const char *topic, const char *const *paths, struct graft_error *err)
+/* The examples from the first that is not done up to `to`; no progress is told without a topic. */
+static enum graft_status loop(struct feature_run *r, size_t to, const struct graft_data_options *o,
+                              const char *topic, struct graft_error *err)
 {
+    struct gr_pictures *p = r->p;
     struct gr_loader *loader = NULL;
-    const struct gr_pictures_view *view = r->p->view;
-    struct gr_view *views = NULL;
-    if (view) {
-        views = gr_alloc_array(r->p->ds.n, sizeof *views);
-        if (!views)
-            return gr_error_nomem(err);
-        for (size_t i = 0; i < r->p->ds.n; i++)
-            views[i] = (struct gr_view){view->seed, view->number, (int64_t)i};
+    const struct gr_pictures_view *view = p->view;
+    const size_t first = p->n_done, n = to - first;
+    const char **paths = gr_alloc_array(n, sizeof *paths);
+    struct gr_view *views = view ? gr_alloc_array(n, sizeof *views) : NULL;
+    if (!paths || (view && !views)) {
+        gr_free(paths);
+        gr_free(views);
+        return gr_error_nomem(err);
+    }
+    r->first = first;
+    for (size_t i = 0; i < n; i++) {
+        paths[i] = p->ds.examples[first + i].path;
+        if (view)
+            views[i] = (struct gr_view){view->seed, view->number, (int64_t)(first + i)};
     }
     const struct gr_loader_options lo = {
         .paths = paths,
-        .source = r->p->ds.source,
-        .n = r->p->ds.n,
-        .preprocess = &r->net->pre,
+        .source = p->ds.source,
+        .n = n,
+        .preprocess = &r->by[0].net->pre,
         .augment = view ? view->augment : NULL,
         .views = views,
-        .batch = (size_t)r->net->batch,
+        .batch = (size_t)r->by[0].net->batch,
         .workers = o->workers,
         .limits = {o->max_pixels, GR_IMAGE_MAX_SIDE},
         .events = r->ev,
         .wanted = wanted,
         .user = r,
     };
-    const int64_t total = (int64_t)r->p->ds.n;
-    int64_t done = 0;
+    const int64_t total = (int64_t)p->ds.n;
+    const double began = gr_seconds();
     enum graft_status s = gr_loader_open(&lo, &loader, err);
-    gr_progress(r->ev, topic, 0, total, "img");
+    if (topic)
+        gr_progress(r->ev, topic, (int64_t)first, total, "img");
     while (!s) {
         const struct gr_batch *b;
         s = gr_loader_next(loader, &b, err);
@@ -318,16 +353,20 @@ static enum graft_status loop(struct feature_run *r, const struct graft_data_opt
             break;
         for (size_t i = 0; !s && i < b->n; i++) {
             s = take_item(r, &b->items[i], b, err);
-            if (!s && o->stop_on_bad && !r->p->ok[b->items[i].index]) /* cached failures too */
-                s = gr_error(err, GRAFT_E_FORMAT, "%s", r->p->problem[b->items[i].index]);
+            const size_t k = first + b->items[i].index;
+            if (!s && o->stop_on_bad && !p->ok[k]) /* cached failures too */
+                s = gr_error(err, GRAFT_E_FORMAT, "%s", p->problem[k]);
         }
-        done += (int64_t)b->n;
-        gr_progress(r->ev, topic, done, total, "img");
+        p->n_done += b->n;
+        if (topic)
+            gr_progress(r->ev, topic, (int64_t)p->n_done, total, "img");
     }
     if (!s)
         s = flush(r, err);
     gr_loader_close(loader);
+    gr_free(paths);
     gr_free(views);
+    p->seconds += gr_seconds() - began;
     return s;
 }
 
@@ -350,20 +389,38 @@ enum graft_status gr_cache_of_options(const struct graft_data_options *o,
     return s;
 }
 
-static enum graft_status prepare(struct feature_run *r, const struct graft_data_options *o,
-                                 struct graft_error *err)
+static enum graft_status prepare_pictures(struct gr_pictures *p, int64_t width,
+                                          struct graft_error *err)
 {
-    struct gr_pictures *p = r->p;
-    const struct gr_network *net = r->net;
-    const size_t n = p->ds.n, batch = (size_t)net->batch;
-    const int planes = gr_preprocess_channels(&net->pre);
-    r->n_planes = (size_t)net->pre.width * (size_t)net->pre.height * (size_t)planes;
-    p->width = net->width;
+    const size_t n = p->ds.n;
+    if (p->ok)
+        return GRAFT_OK;
+    p->width = width;
     p->ok = gr_alloc_array(n, sizeof *p->ok);
     p->problem = gr_alloc_zero(n, sizeof *p->problem);
     p->x = gr_alloc_array(n, (size_t)p->width * sizeof *p->x);
     p->thumbs = gr_alloc_zero(n, GR_THUMB_SIZE);
     p->hash = gr_alloc_zero(n, sizeof *p->hash);
+    if (!p->ok || !p->problem || !p->x || !p->thumbs || !p->hash)
+        return gr_error_nomem(err);
+    memset(p->ok, 1, n * sizeof *p->ok);
+    return GRAFT_OK;
+}
+
+static enum graft_status prepare(struct feature_run *r, const struct graft_data_options *o,
+                                 struct graft_error *err)
+{
+    enum { LARGE_BATCH = 64 << 20 };
+    struct gr_network *net = r->by[0].net;
+    const size_t batch = (size_t)net->batch;
+    const int planes = gr_preprocess_channels(&net->pre);
+    enum graft_status s = GRAFT_OK;
+    r->n_planes = (size_t)net->pre.width * (size_t)net->pre.height * (size_t)planes;
+    if (batch * r->n_planes * sizeof *r->x >
+        LARGE_BATCH) /* the plan may refuse it: no room before */
+        s = gr_network_plan(net, err);
+    if (s)
+        return s;
     r->waiting = gr_alloc_array(batch, sizeof *r->waiting);
     r->entries = gr_alloc_array(batch, sizeof *r->entries);
     r->puts = gr_alloc_array(batch, sizeof *r->puts);
@@ -371,36 +428,54 @@ static enum graft_status prepare(struct feature_run *r, const struct graft_data_
     r->y = gr_alloc_aligned(batch * (size_t)net->width * sizeof *r->y, true);
     if (net->channels_last)
         r->last = gr_alloc_aligned(batch * r->n_planes * sizeof *r->last, true);
-    if (!p->ok || !p->problem || !p->x || !p->thumbs || !p->hash || !r->waiting || !r->entries ||
-        !r->puts || !r->x || !r->y || (net->channels_last && !r->last))
+    if (!r->waiting || !r->entries || !r->puts || !r->x || !r->y ||
+        (net->channels_last && !r->last))
         return gr_error_nomem(err);
-    memset(p->ok, 1, n * sizeof *p->ok);
-    enum graft_status s = gr_cache_of_options(o, r->ev, &r->cache, err);
-    if (!s && r->cache)
-        s = gr_network_hash(net, &r->key, err);
-    return s ? s : gr_exec_new(net->plan, &r->exec, err);
+    s = prepare_pictures(r->p, net->width, err);
+    if (!s)
+        s = gr_cache_of_options(o, r->ev, &r->cache, err);
+    r->by[0].rows = r->p->x;
+    for (int b = 0; !s && r->cache && b < r->n_by; b++)
+        s = gr_network_hash(r->by[b].net, &r->by[b].key, err);
+    return s;
 }
 
-enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network *net,
+enum graft_status gr_pictures_run_first(struct gr_pictures *p, struct gr_network *net,
+                                        struct gr_network *twin, float **twin_x,
+                                        const struct graft_data_options *o,
+                                        const struct graft_events *ev, struct graft_error *err)
+{
+    struct feature_run r = {
+        .p = p, .by = {{.net = net}, {.net = twin}}, .n_by = 2, .fresh = true, .ev = ev};
+    const size_t batch = (size_t)net->batch, most = p->ds.n < 4 * batch ? p->ds.n : 4 * batch;
+    r.by[1].rows = gr_alloc_array(most, (size_t)net->width * sizeof *r.by[1].rows);
+    enum graft_status s = r.by[1].rows ? prepare(&r, o, err) : gr_error_nomem(err);
+    while (!s && p->n_done < most && p->n_done - (size_t)p->n_bad < batch) {
+        const size_t to = (size_t)p->n_bad + batch;
+        s = loop(&r, to < most ? to : most, o, NULL, err);
+    }
+    if (!s)
+        *twin_x = r.by[1].rows;
+    else
+        gr_free(r.by[1].rows);
+    run_clear(&r);
+    return s;
+}
+
+enum graft_status gr_pictures_run(struct gr_pictures *p, struct gr_network *net,
                                   const struct graft_data_options *o, const char *topic,
                                   const struct graft_events *ev, struct graft_error *err)
 {
-    struct feature_run r = {.p = p, .net = net, .ev = ev};
-    const char **paths = gr_alloc_array(p->ds.n, sizeof *paths);
-    enum graft_status s = paths ? prepare(&r, o, err) : gr_error_nomem(err);
-    double began = gr_seconds();
-    for (size_t i = 0; !s && i < p->ds.n; i++)
-        paths[i] = p->ds.examples[i].path;
+    struct feature_run r = {.p = p, .by = {{.net = net}}, .n_by = 1, .ev = ev};
+    enum graft_status s = prepare(&r, o, err);
     if (!s)
-        s = loop(&r, o, topic, paths, err);
-    double seconds = gr_seconds() - began;
+        s = loop(&r, p->ds.n, o, topic, err);
     if (!s)
         gr_note(ev, topic, "%lld computed, %lld cached, %lld unreadable; %.1f s (%.0f img/s)",
                 (long long)p->n_computed, (long long)p->n_cached,
-                (long long)p->n_bad + (long long)p->ds.n_bad, seconds,
-                (double)p->ds.n / (seconds > 1e-9 ? seconds : 1e-9));
+                (long long)p->n_bad + (long long)p->ds.n_bad, p->seconds,
+                (double)p->ds.n / (p->seconds > 1e-9 ? p->seconds : 1e-9));
     run_clear(&r);
-    gr_free(paths);
     return s;
 }
 

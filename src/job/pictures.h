@@ -23,6 +23,8 @@ struct gr_pictures {
     float *x;             /* (ds.n, width): the network's vector */
     uint8_t *thumbs;      /* (ds.n, 256): grey pixels */
     struct gr_hash *hash; /* of the file's bytes */
+    size_t n_done;        /* how many of the first examples that is known of */
+    double seconds;       /* that it took */
     int64_t width, n_computed, n_cached, n_bad;
 };
 
@@ -41,11 +43,19 @@ enum graft_status gr_pictures_open_any(const char *path, const struct graft_data
 /* With o->stop_on_bad: an error when a listed file is no picture. */
 enum graft_status gr_pictures_stop(const struct gr_pictures *p, const struct graft_data_options *o,
                                    struct graft_error *err);
-/* Fills the rest: from the cache, or by reading, decoding and running the network. With
-   o->stop_on_bad the first unreadable picture is an error. */
-enum graft_status gr_pictures_run(struct gr_pictures *p, const struct gr_network *net,
+/* Fills the rest: from the cache, or by reading, decoding and running the network. Examples that
+   are done already stay as they are. With o->stop_on_bad the first unreadable picture is an error.
+ */
+enum graft_status gr_pictures_run(struct gr_pictures *p, struct gr_network *net,
                                   const struct graft_data_options *o, const char *topic,
                                   const struct graft_events *ev, struct graft_error *err);
+/* The same for the first examples, until a batch is full of readable ones or 4 batches were tried,
+   without a look into the cache; `twin`, which must have the same input and width, is run on them
+   too. Its vectors are (p->n_done, width), freed with gr_free, on success only. */
+enum graft_status gr_pictures_run_first(struct gr_pictures *p, struct gr_network *net,
+                                        struct gr_network *twin, float **twin_x,
+                                        const struct graft_data_options *o,
+                                        const struct graft_events *ev, struct graft_error *err);
 /* The same without a network: hashes and thumbnails, which pictures can be read. `pre` decides how
    they are decoded. */
 enum graft_status gr_pictures_read(struct gr_pictures *p, const struct graft_preprocess *pre,
@@ -82,9 +92,9 @@ void gr_picture_reader_clear(struct gr_picture_reader *r);
 float gr_mean_difference(const float *a, const float *b, size_t n, size_t width);
 /* With precision INT8 and no ranges yet: gr_network_calibrate. With precision AUTO and a plan in
    bf16: measures on the first pictures how far it is from fp32, says so, and takes fp32 where that
-   is more than 1 %. */
+   is more than 1 %. What they gave stays in p for gr_pictures_run. */
 enum graft_status gr_network_settle(struct gr_network *net, const struct gr_model *m,
-                                    const struct gr_pictures *p, const struct graft_data_options *o,
+                                    struct gr_pictures *p, const struct graft_data_options *o,
                                     const struct graft_events *ev, struct graft_error *err);
 
 /* ---- precision_int8.c ---- */

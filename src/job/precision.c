@@ -38,41 +38,6 @@ void gr_picture_reader_clear(struct gr_picture_reader *r)
     gr_free(r->bytes);
 }
 
-/* Prepares the first readable pictures; their number. */
-static enum graft_status load_first(const struct gr_network *net, const struct gr_pictures *p,
-                                    int64_t max_pixels, float *x, size_t *n,
-                                    struct graft_error *err)
-{
-    struct gr_picture_reader r = {0};
-    const size_t batch = (size_t)net->batch;
-    const size_t size = (size_t)gr_shape_count(&gr_plan_get_input(net->plan, 0)->shape) / batch;
-    enum graft_status s = GRAFT_OK;
-    *n = 0;
-    for (size_t i = 0; !s && i < p->ds.n && i < 4 * batch && *n < batch; i++) {
-        struct graft_error bad;
-        s = gr_network_picture(net, &r, p, i, max_pixels, x + *n * size, &bad);
-        if (s == GRAFT_E_NOMEM)
-            break;
-        *n += !s; /* the others are listed when their turn comes */
-        s = GRAFT_OK;
-    }
-    gr_picture_reader_clear(&r);
-    return s ? gr_error_nomem(err) : GRAFT_OK;
-}
-
-static enum graft_status run_plan(const struct gr_plan *plan, const float *x, float *y,
-                                  struct graft_error *err)
-{
-    struct gr_exec *exec = NULL;
-    const void *in = x;
-    void *out = y;
-    enum graft_status s = gr_exec_new(plan, &exec, err);
-    if (!s)
-        s = gr_exec_run(exec, &in, &out, err);
-    gr_exec_free(exec);
-    return s;
-}
-
 float gr_mean_difference(const float *a, const float *b, size_t n, size_t width)
 {
     double sum = 0;
@@ -87,37 +52,24 @@ float gr_mean_difference(const float *a, const float *b, size_t n, size_t width)
     return n ? (float)(sum / (double)n) : INFINITY;
 }
 
-/* `bf16` and `fp32` are plans of one graph. */
-static enum graft_status measure(const struct gr_model *m, const struct gr_network *bf16,
-                                 const struct gr_network *fp32, const struct gr_pictures *p,
-                                 int64_t max_pixels, float *difference, struct graft_error *err)
+/* Of the rows whose picture could be read. */
+static float mean_difference(const struct gr_pictures *p, const float *fp32)
 {
-    const size_t batch = (size_t)bf16->batch, width = (size_t)bf16->width;
-    const size_t in = (size_t)gr_shape_count(&gr_plan_get_input(bf16->plan, 0)->shape);
-    float *x = gr_alloc_aligned(in * sizeof *x, true);
-    float *a = gr_alloc_aligned(batch * width * sizeof *a, true);
-    float *b = gr_alloc_aligned(batch * width * sizeof *b, true);
+    const size_t width = (size_t)p->width;
+    double sum = 0;
     size_t n = 0;
-    enum graft_status s =
-        x && a && b ? load_first(bf16, p, max_pixels, x, &n, err) : gr_error_nomem(err);
-    if (!s) {
-        s = run_plan(bf16->plan, x, a, err);
-        if (!s)
-            s = run_plan(fp32->plan, x, b, err);
-        if (s)
-            gr_error_in(err, s, "%s", m->path);
+    for (size_t i = 0; i < p->n_done; i++) {
+        if (!p->ok[i])
+            continue;
+        sum += gr_mean_difference(p->x + i * width, fp32 + i * width, 1, width);
+        n++;
     }
-    if (!s)
-        *difference = gr_mean_difference(a, b, n, width);
-    gr_free_aligned(x);
-    gr_free_aligned(a);
-    gr_free_aligned(b);
-    return s;
+    return n ? (float)(sum / (double)n) : INFINITY;
 }
 
 /* The difference is kept beside the features, so that a second run decodes nothing; under a hash of
    the pictures' bytes, so that it does not depend on what another data set left in the cache. */
-static enum graft_status make_cache_key(const struct gr_network *net, const struct gr_pictures *p,
+static enum graft_status make_cache_key(struct gr_network *net, const struct gr_pictures *p,
                                         struct gr_cache_key *key, struct graft_error *err)
 {
     struct gr_hasher *h = gr_hasher_new();
@@ -135,56 +87,64 @@ static enum graft_status make_cache_key(const struct gr_network *net, const stru
     key->content = gr_hasher_get(h);
     gr_hasher_free(h);
     gr_free(bytes);
-    return gr_network_hash(net, &key->model, err);
+    enum graft_status s = gr_network_keep_hash(net, err);
+    return s ? s : gr_network_hash(net, &key->model, err);
 }
 
-static bool recall(struct gr_cache *cache, struct gr_cache_key key, float *difference)
+/* Looks into the cache; that it cannot be had is for gr_pictures_run to say. */
+static enum graft_status recall(struct gr_network *net, const struct gr_pictures *p,
+                                const struct graft_data_options *o, struct gr_cache_key *key,
+                                float *difference, bool *found, struct graft_error *err)
 {
+    struct gr_cache *cache = NULL;
     struct gr_cache_entry e;
     struct graft_error ignored;
-    bool found = false;
-    return cache && !gr_cache_get(cache, key, &e, difference, 1, &found, &ignored) && found;
+    *found = false;
+    enum graft_status s = gr_cache_of_options(o, NULL, &cache, err);
+    if (!s && cache)
+        s = make_cache_key(net, p, key, err);
+    if (!s && cache && gr_cache_get(cache, *key, &e, difference, 1, found, &ignored))
+        *found = false;
+    gr_cache_close(cache);
+    return s;
 }
 
-static void remember(struct gr_cache *cache, struct gr_cache_key key, const float *difference)
+static void remember(const struct graft_data_options *o, struct gr_cache_key key, float difference)
 {
+    struct gr_cache *cache = NULL;
     struct gr_cache_entry e;
     struct graft_error ignored; /* it will be measured again */
     memset(&e, 0, sizeof e);
-    const struct gr_cache_put put = {key, &e, difference, 1};
-    if (cache && isfinite(*difference))
+    const struct gr_cache_put put = {key, &e, &difference, 1};
+    if (isfinite(difference) && !gr_cache_of_options(o, NULL, &cache, &ignored) && cache)
         gr_cache_put_batch(cache, &put, 1, &ignored);
+    gr_cache_close(cache);
 }
 
 enum graft_status gr_network_settle(struct gr_network *net, const struct gr_model *m,
-                                    const struct gr_pictures *p, const struct graft_data_options *o,
+                                    struct gr_pictures *p, const struct graft_data_options *o,
                                     const struct graft_events *ev, struct graft_error *err)
 {
-    struct gr_cache *cache = NULL;
     struct gr_network fp32 = {0};
-    float difference = 0;
+    struct gr_cache_key key = {0}; /* that of no cache */
+    float difference = 0, *x = NULL;
+    bool known;
     if (o->precision == GRAFT_PRECISION_INT8 && !net->ranges.n)
         return gr_network_calibrate(net, m, p, o, ev, err);
-    if (o->precision != GRAFT_PRECISION_AUTO ||
-        gr_plan_get_precision(net->plan) != GR_PRECISION_BF16)
+    if (o->precision != GRAFT_PRECISION_AUTO || net->precision != GR_PRECISION_BF16)
         return GRAFT_OK;
     if (gr_model_get_prop(m, "graft.precision")) /* settled when the model was trained */
         return GRAFT_OK;
-    struct gr_cache_key key;
-    enum graft_status s = make_cache_key(net, p, &key, err);
-    if (!s)
-        s = gr_cache_of_options(o, ev, &cache, err);
-    if (!s && recall(cache, key, &difference)) {
-        if (difference > BF16_LIMIT)
-            s = gr_network_to_fp32(m, net, &fp32, err);
-    } else if (!s) {
+    enum graft_status s = recall(net, p, o, &key, &difference, &known, err);
+    if (!s && (!known || difference > BF16_LIMIT))
         s = gr_network_to_fp32(m, net, &fp32, err);
-        if (!s)
-            s = measure(m, net, &fp32, p, o->max_pixels, &difference, err);
-        if (!s)
-            remember(cache, key, &difference);
+    if (!s && !known) {
+        s = gr_pictures_run_first(p, net, &fp32, &x, o, ev, err);
+        if (!s) {
+            difference = mean_difference(p, x);
+            remember(o, key, difference);
+        }
     }
-    gr_cache_close(cache);
     if (!s && difference > BF16_LIMIT) {
         gr_note(ev, "precision",
                 "fp32: bf16 would change the network's output by %.1f %% "
@@ -193,6 +153,8 @@ enum graft_status gr_network_settle(struct gr_network *net, const struct gr_mode
         struct gr_network old = *net;
         *net = fp32;
         fp32 = old;
+        if (x)
+            memcpy(p->x, x, p->n_done * (size_t)p->width * sizeof *x);
     } else if (!s) {
         gr_note(ev, "precision",
                 "bf16: the network's output differs from fp32 by %.1f %% "
@@ -200,5 +162,6 @@ enum graft_status gr_network_settle(struct gr_network *net, const struct gr_mode
                 100 * difference);
     }
     gr_network_clear(&fp32);
+    gr_free(x);
     return s;
 }

@@ -41,9 +41,9 @@ enum graft_status gr_teacher_ask(const char *path, const struct gr_pictures *all
     if (!s)
         s = gr_network_scores(&m, o.batch, o.precision, &net, &softmax, err);
     if (!s)
-        s = gr_network_settle(&net, &m, all, &o, ev, err);
-    if (!s)
         s = gr_pictures_subset(all, 1u << GR_SPLIT_TRAIN, &t->pics, err);
+    if (!s)
+        s = gr_network_settle(&net, &m, &t->pics, &o, ev, err);
     if (!s)
         s = gr_memory_check(o.memory,
                             gr_plan_get_work_size(net.plan) +

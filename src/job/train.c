@@ -180,9 +180,14 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
 }
 
 /* The pass over all pictures: one batch in the network, a few read ahead, a vector of each. */
-static enum graft_status check_memory(const struct training *t, struct graft_error *err)
+static enum graft_status check_memory(struct training *t, struct graft_error *err)
 {
-    const struct gr_network *net = &t->net;
+    struct gr_network *net = &t->net;
+    if (!t->o->pictures.memory)
+        return GRAFT_OK;
+    enum graft_status s = gr_network_plan(net, err);
+    if (s)
+        return s;
     const size_t planes = (size_t)gr_preprocess_channels(&net->pre);
     const size_t picture =
         (size_t)net->pre.width * (size_t)net->pre.height * planes * sizeof(float);
@@ -594,22 +599,20 @@ static enum graft_status make_model(const struct training *t, struct gr_model *o
 static enum graft_status write_model(struct training *t, struct graft_error *err)
 {
     struct gr_model out = {0};
+    struct gr_outfile file = {0};
     const enum graft_precision precision = written_precision(t);
-    char *path = gr_sprintf("%s.unchecked", t->o->out);
-    enum graft_status s = path ? make_model(t, &out, err) : gr_error_nomem(err);
+    enum graft_status s = make_model(t, &out, err);
     if (!s)
-        s = gr_onnx_write(&out, path, err);
+        s = gr_onnx_write_open(&out, t->o->out, &file, err);
     if (!s && t->chosen == METHOD_TUNED)
-        s = gr_job_rescore_whole(path, &t->scores, precision, err);
+        s = gr_job_rescore_whole(file.tmp, &t->scores, precision, err);
     else if (!s)
-        s = gr_job_rescore(path, &t->net, precision, t->test.x, t->test.n, t->probs, t->n_classes,
-                           err);
-    if (!s && rename(path, t->o->out))
-        s = gr_error_errno(err, t->o->out, "cannot rename into place");
-    if (s && path)
-        remove(path);
+        s = gr_job_rescore(file.tmp, &t->net, precision, t->test.x, t->test.n, t->probs,
+                           t->n_classes, err);
+    if (!s)
+        s = gr_outfile_commit(&file, err);
+    gr_outfile_abort(&file);
     gr_model_clear(&out);
-    gr_free(path);
     return s;
 }
 
@@ -718,6 +721,8 @@ static enum graft_status run(struct training *t, struct graft_result **result,
         s = gr_pictures_open(o->data, &o->pictures, t->ev, &t->pics, err);
     if (!s && o->arch)
         s = gr_pictures_read(&t->pics, &t->model.pre, &o->pictures, "pictures", t->ev, err);
+    if (!s)
+        s = gr_network_keep_hash(&t->net, err);
     if (!s && !o->arch)
         s = gr_network_settle(&t->net, &t->model, &t->pics, &o->pictures, t->ev, err);
     if (!s && !o->arch)

@@ -85,8 +85,8 @@ enum graft_status gr_tune_list_parts(const struct gr_tune_task *task, struct gr_
                                      struct gr_tune_part *val, struct graft_error *err);
 /* Runs what is frozen (`below`), or gets ready to read pictures. */
 enum graft_status gr_tune_open_part(const struct gr_tune_task *task, const struct gr_moving *moving,
-                                    const struct gr_network *below, bool train,
-                                    struct gr_tune_part *p, struct graft_error *err);
+                                    struct gr_network *below, bool train, struct gr_tune_part *p,
+                                    struct graft_error *err);
 void gr_tune_part_clear(struct gr_tune_part *p);
 
 /* ---- teacher.c ---- */

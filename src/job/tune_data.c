@@ -149,7 +149,7 @@ static int read_ahead(size_t row_size, size_t memory)
 }
 
 /* Pictures that could be read a moment ago. */
-static enum graft_status run_border(struct gr_pictures *p, const struct gr_network *below,
+static enum graft_status run_border(struct gr_pictures *p, struct gr_network *below,
                                     const struct graft_data_options *o, const char *topic,
                                     const struct graft_events *ev, struct graft_error *err)
 {
@@ -161,7 +161,7 @@ static enum graft_status run_border(struct gr_pictures *p, const struct gr_netwo
 }
 
 /* View 0 is the picture itself; the others are not kept on disk. */
-static enum graft_status open_views(struct gr_tune_part *p, const struct gr_network *below,
+static enum graft_status open_views(struct gr_tune_part *p, struct gr_network *below,
                                     const struct graft_data_options *options,
                                     const struct graft_events *ev, struct graft_error *err)
 {
@@ -186,9 +186,8 @@ static enum graft_status open_views(struct gr_tune_part *p, const struct gr_netw
     return s;
 }
 
-static enum graft_status open_cached(const struct gr_tune_task *task,
-                                     const struct gr_network *below, bool train,
-                                     struct gr_tune_part *p, struct graft_error *err)
+static enum graft_status open_cached(const struct gr_tune_task *task, struct gr_network *below,
+                                     bool train, struct gr_tune_part *p, struct graft_error *err)
 {
     const struct graft_data_options *o = &task->o->pictures;
     p->source.fill = fill_cached;
@@ -202,8 +201,8 @@ static enum graft_status open_cached(const struct gr_tune_task *task,
 }
 
 enum graft_status gr_tune_open_part(const struct gr_tune_task *task, const struct gr_moving *moving,
-                                    const struct gr_network *below, bool train,
-                                    struct gr_tune_part *p, struct graft_error *err)
+                                    struct gr_network *below, bool train, struct gr_tune_part *p,
+                                    struct graft_error *err)
 {
     enum gr_augment_preset preset = GR_AUGMENT_NONE;
     p->data = &task->o->pictures;

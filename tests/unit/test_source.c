@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "data/image.h"
+#include "job/pictures.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +15,8 @@
 #include <cmocka.h>
 
 #define NETWORK "../e2e/backbone.onnx"
+
+#define OK(call) assert_int_equal(call, GRAFT_OK)
 
 enum { W = 29, H = 33, N = 60, N_CLASSES = 3 };
 
@@ -422,13 +425,60 @@ static void out_of_memory(void **state)
     gr_dataset_clear(&ds);
 }
 
+/* The same vectors come out when the first pictures were run before the others, by two networks. */
+static void first_ones(void **state)
+{
+    (void)state;
+    enum { BATCH = 4 };
+    struct giver g = {.as_files = true, .broken = 1};
+    struct graft_source source = source_of(&g);
+    struct graft_data_options o;
+    struct graft_error err;
+    struct gr_model m = {0};
+    struct gr_network net;
+    struct gr_pictures whole = {0}, parts = {0};
+    float *twin = NULL;
+    graft_data_options_init(&o);
+    o.source = &source;
+    o.cache = "";
+    OK(gr_job_open_model(NETWORK, NULL, &m, &err));
+    OK(gr_network_features(&m, NULL, BATCH, GRAFT_PRECISION_FP32, &net, &err));
+    OK(gr_pictures_open_any("given", &o, NULL, &whole, &err));
+    OK(gr_pictures_open_any("given", &o, NULL, &parts, &err));
+    OK(gr_pictures_run(&whole, &net, &o, "all", NULL, &err));
+    OK(gr_pictures_run_first(&parts, &net, &net, &twin, &o, NULL, &err));
+    assert_int_equal(parts.n_done, BATCH + 1);
+    assert_int_equal(parts.n_computed, BATCH);
+    assert_int_equal(parts.n_bad, 1);
+    const size_t row = (size_t)net.width * sizeof *twin;
+    for (size_t i = 0; i < parts.n_done; i++)
+        if (parts.ok[i])
+            assert_memory_equal(twin + i * (size_t)net.width, whole.x + i * (size_t)net.width, row);
+    OK(gr_pictures_run(&parts, &net, &o, "rest", NULL, &err));
+    assert_int_equal(parts.n_done, N);
+    assert_int_equal(parts.n_computed, N - 1);
+    assert_memory_equal(parts.ok, whole.ok, N);
+    assert_memory_equal(parts.hash, whole.hash, N * sizeof *whole.hash);
+    assert_memory_equal(parts.thumbs, whole.thumbs, N * GR_THUMB_SIZE);
+    for (size_t i = 0; i < N; i++)
+        if (whole.ok[i])
+            assert_memory_equal(parts.x + i * (size_t)net.width, whole.x + i * (size_t)net.width,
+                                row);
+    gr_free(twin);
+    gr_pictures_clear(&whole);
+    gr_pictures_clear(&parts);
+    gr_network_clear(&net);
+    gr_model_clear(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_pictures),      cmocka_unit_test(trains),
         cmocka_unit_test(same_model),         cmocka_unit_test(one_is_missing),
         cmocka_unit_test(same_in_two_splits), cmocka_unit_test(refused),
-        cmocka_unit_test(too_large),          cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(first_ones),         cmocka_unit_test(too_large),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
