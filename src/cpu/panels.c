@@ -45,11 +45,28 @@ void panels_clear(struct panels *p)
     gr_free_aligned(p->b);
 }
 
+/* Column j of w for tiles: pairs of rows are neighbours. */
+static void pack_column(struct panels *p, int64_t j, const float *w)
+{
+    const int64_t tile = p->depth / 2 * 32;
+    uint16_t *const to =
+        (uint16_t *)p->w + j / PANEL * p->k * p->taps * PANEL + j % PANEL / 16 * tile + j % 16 * 2;
+    for (int64_t k = 0; k < p->k; k += p->depth)
+        for (int64_t t = 0; t < p->taps; t++) {
+            uint16_t *y = to + (k * p->taps / p->depth + t) * 2 * tile;
+            const float *x = w + k * p->taps + t;
+            for (int64_t i = 0; i < p->depth; i += 2, y += 32, x += 2 * p->taps) {
+                y[0] = gr_f32_to_bf16(x[0]);
+                y[1] = gr_f32_to_bf16(x[p->taps]);
+            }
+        }
+}
+
 enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, int64_t taps,
                               const float *w, const float *b, struct graft_error *err)
 {
     *p = (struct panels){.k = k, .n = n, .taps = taps, .bf16 = bf16, .depth = tile_depth(k)};
-    const int64_t columns = n_panels(p) * PANEL, d = p->depth;
+    const int64_t columns = n_panels(p) * PANEL;
     p->w = gr_alloc_aligned((size_t)(columns * k * taps) * (bf16 ? 2 : 4), true);
     p->b = gr_alloc_aligned((size_t)columns * sizeof *p->b, true);
     if (!p->w || !p->b) {
@@ -57,16 +74,11 @@ enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n,
         return gr_error_nomem(err);
     }
     for (int64_t j = 0; j < n; j++) {
-        const int64_t panel = j / PANEL, half = j % PANEL / 16, column = j % 16;
-        for (int64_t i = 0; i < k * taps; i++) {
-            const int64_t t = i % taps, c = i / taps; /* of w as it is given */
-            if (bf16)
-                ((uint16_t *)p->w)[panel * k * taps * PANEL +
-                                   (((c / d * taps + t) * 2 + half) * (d / 2) + c % d / 2) * 32 +
-                                   column * 2 + c % 2] = gr_f32_to_bf16(w[j * k * taps + i]);
-            else
-                ((float *)p->w)[(panel * k + c) * PANEL + j % PANEL] = w[j * k + c];
-        }
+        if (bf16)
+            pack_column(p, j, w + j * k * taps);
+        else
+            for (int64_t i = 0; i < k; i++)
+                ((float *)p->w)[(j / PANEL * k + i) * PANEL + j % PANEL] = w[j * k + i];
         p->b[j] = b ? b[j] : 0;
     }
     return GRAFT_OK;
