@@ -240,6 +240,14 @@ static bool suits(const struct bottleneck *s)
     return true;
 }
 
+/* With few rows in a band, as of a single picture that threads share, expanding its borders again
+   takes longer than oneDNN's way through memory; in bf16 the products hardly count. */
+static bool pays(const struct bottleneck *s)
+{
+    return s->bf16 || !s->expands || s->bands == 1 ||
+           s->rows >= 8 * (s->window.kernel - s->window.stride);
+}
+
 static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choice *k,
                                          struct graft_error *err)
 {
@@ -270,7 +278,7 @@ static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choi
     b.dst = c->bf16 && !last->f32_out ? GR_BF16 : GR_F32;
     b.y_size = b.dst == GR_BF16 ? 2 : 4;
     cut(&b);
-    if (!suits(&b))
+    if (!suits(&b) || !pays(&b))
         s = refuse(err);
     if (!s && b.expands)
         s = read_panels(&b.expand, c, err);

@@ -43,6 +43,7 @@ void panels_clear(struct panels *p)
 {
     gr_free_aligned(p->w);
     gr_free_aligned(p->b);
+    p->w = p->b = NULL;
 }
 
 /* Column j of w for tiles: pairs of rows are neighbours. */

@@ -21,7 +21,7 @@ struct panels {
 /* `w` is (n, k, taps), b may be NULL. fp32 knows one tap only. */
 enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, int64_t taps,
                               const float *w, const float *b, struct graft_error *err);
-void panels_clear(struct panels *p);
+void panels_clear(struct panels *p); /* may be called twice */
 size_t panels_get_weights_size(const struct panels *p);
 /* Whether m rows of x with k columns can be multiplied. */
 bool panels_suit(bool bf16, int64_t m, int64_t k);
@@ -37,7 +37,7 @@ struct panel_tail {
     int64_t n;            /* columns that are stored, at most 32 */
     const int32_t *place; /* of each row of sums: row of y, or -1; NULL: all in turn. bf16 only */
 };
-/* m rows of x times a panel. Some rows may be computed twice: y must not overlap x or add. */
+/* m rows of x times a panel. y must not overlap x; it may be `add` itself. */
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
                 const struct panel_tail *t);
 
