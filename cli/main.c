@@ -25,7 +25,7 @@ const struct command commands[] = {
      "Classes are matched by name. The test/ folder (or split column) is used where there is one, "
      "else all pictures; --split chooses.",
      "$ graft eval flowers.onnx flowers/test\n"},
-    {"features", "DATA --from MODEL -o OUT", "export feature vectors", cmd_features,
+    {"features", "DATA [--from MODEL] -o OUT", "export feature vectors", cmd_features,
      "One row for each readable picture, in the order of DATA, as .npy, .safetensors or .csv; the "
      "paths are written beside it as OUT.paths.txt (inside it for .csv).",
      "$ graft features flowers/ --from resnet18.pth -o flowers.npy\n"},

@@ -486,7 +486,8 @@ GRAFT_API enum graft_status graft_predict(const struct graft_predict_options *o,
                                           struct graft_error *err);
 
 struct graft_features_options {
-    const char *data, *from, *out; /* out ends in .npy, .safetensors or .csv */
+    const char *data, *from, *out; /* from: NULL for the one of graft_base_model; out ends in .npy,
+                                      .safetensors or .csv */
     struct graft_load_options load;
     struct graft_data_options pictures;
     const char *cut;

@@ -512,13 +512,14 @@ def predict(model, pictures, *, progress=None, note=None, **options):
     return Answer(classes, paths, np.stack(rows), problems)
 
 
-def features(data, model, *, labels=None, progress=None, note=None, **options):
+def features(data, model=None, *, labels=None, progress=None, note=None, **options):
     """(vectors, paths, labels): what `model` says of pictures below its head (or at cut=NAME), float32
-    (n, width). `data` as in train(). Pictures that cannot be read are left out."""
+    (n, width). `data` and `model` as in train(). Pictures that cannot be read are left out."""
     o, alive = graft_features_options(), []
     _lib.graft_features_options_init(byref(o))
     _use_data(o, data, labels, None, alive)
-    setattr(o, "from", _bytes(model))
+    if model is not None:
+        setattr(o, "from", _bytes(model))
     _set(o, options, alive)
     job = _Job(progress, note)
     with tempfile.TemporaryDirectory() as folder:

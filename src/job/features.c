@@ -5,6 +5,7 @@
 #include "formats/npy.h"
 #include "formats/safetensors.h"
 #include "job/result.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -109,9 +110,10 @@ enum graft_status graft_features(const struct graft_features_options *o,
     struct gr_model m = {0};
     struct gr_network net = {0};
     struct gr_pictures p = {0};
-    const char *ending = o->out ? strrchr(o->out, '.') : NULL;
-    if (!o->data || !o->from || !o->out)
-        return gr_error(err, GRAFT_E_ARG, "data, from and out must be given");
+    const char *ending = o->out ? strrchr(o->out, '.') : NULL, *from = o->from;
+    char base[PATH_MAX];
+    if (!o->data || !o->out)
+        return gr_error(err, GRAFT_E_ARG, "data and out must be given");
     if (!ending ||
         (strcmp(ending, ".npy") && strcmp(ending, ".csv") && strcmp(ending, ".safetensors")))
         return gr_error(err, GRAFT_E_ARG, "%s: the name must end in .npy, .safetensors or .csv",
@@ -119,10 +121,17 @@ enum graft_status graft_features(const struct graft_features_options *o,
     enum graft_status s = gr_data_options_check(&o->pictures, err);
     if (!s)
         s = gr_job_check_out(o->out, err);
+    if (!s && !from) {
+        s = graft_base_model(base, sizeof base, err);
+        from = base;
+    }
     if (!s)
-        s = gr_job_open_model(o->from, &o->load, &m, err);
+        s = gr_job_open_model(from, &o->load, &m, err);
     if (!s)
         s = gr_network_features(&m, o->cut, o->pictures.batch, o->pictures.precision, &net, err);
+    if (!s && !o->from)
+        gr_note(ev, "source", "%s, which comes with graft (--from MODEL takes another)",
+                gr_path_base(from));
     if (!s)
         gr_job_tell_notes(&m, ev);
     if (!s)
