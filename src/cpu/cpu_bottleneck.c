@@ -11,7 +11,6 @@ static enum graft_status refuse(struct graft_error *err)
 #ifdef __x86_64__
 #include "cpu/depthwise.h"
 #include "cpu/panels.h"
-#include <math.h>
 #include <omp.h>
 
 /* The block of MobileNets: expand, window, project, of which either 1x1 may be absent. A picture is
