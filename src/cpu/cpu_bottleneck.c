@@ -179,31 +179,14 @@ static bool is_pointwise(const struct gr_case *c, float *low, float *high)
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
     struct gr_window win;
-    if (!gr_node_is(n, "Conv") || c->in[0].dtype != GR_F32 || x->rank != 4 || !gr_shape_count(x) ||
-        !gr_shape_count(y) || !c->konst[1] || (n->n_in > 2 && n->in[2] >= 0 && !c->konst[2]) ||
-        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 1 || w->dim[3] != 1)
+    if (!gr_is_const_conv(c) || gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 1 ||
+        w->dim[3] != 1)
         return false;
     gr_window_read(n, x, y, w->dim + 2, &win);
     for (int i = 0; i < 2; i++)
         if (win.stride[i] != 1 || win.pad_l[i] || win.in[i] != win.out[i])
             return false;
     return gr_read_clip(c, low, high);
-}
-
-static enum graft_status read_panels(struct panels *p, const struct gr_case *c,
-                                     struct graft_error *err)
-{
-    const bool has_b = c->node->n_in > 2 && c->node->in[2] >= 0;
-    struct gr_tensor w = {0}, b = {0};
-    enum graft_status s = gr_const_f32(c->konst[1], &w, err);
-    if (!s && has_b)
-        s = gr_const_f32(c->konst[2], &b, err);
-    if (!s)
-        s = panels_init(p, c->bf16, c->in[0].shape.dim[1], c->out[0].shape.dim[1], 1, w.data,
-                        has_b ? b.data : NULL, err);
-    gr_tensor_clear(&w);
-    gr_tensor_clear(&b);
-    return s;
 }
 
 /* Bands that fit the cache, and enough of them for all threads. */
@@ -280,9 +263,9 @@ static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choi
     if (!suits(&b) || !pays(&b))
         s = refuse(err);
     if (!s && b.expands)
-        s = read_panels(&b.expand, c, err);
+        s = panels_init_conv(&b.expand, c, err);
     if (!s && b.projects)
-        s = read_panels(&b.project, last, err);
+        s = panels_init_conv(&b.project, last, err);
     struct bottleneck *state = s ? NULL : gr_alloc(sizeof *state);
     if (!s && !state)
         s = gr_error_nomem(err);

@@ -23,6 +23,19 @@ void gr_choose_tail(const struct gr_case *c, struct gr_choice *k)
     k->must_place = true;
 }
 
+bool gr_is_const_conv(const struct gr_case *c)
+{
+    const struct gr_node *n = c->node;
+    return gr_node_is(n, "Conv") && c->in[0].dtype == GR_F32 && c->in[0].shape.rank == 4 &&
+           gr_shape_count(&c->in[0].shape) && gr_shape_count(&c->out[0].shape) && c->konst[1] &&
+           (n->n_in < 3 || n->in[2] < 0 || c->konst[2]);
+}
+
+const struct gr_tensor *gr_conv_bias(const struct gr_case *c)
+{
+    return c->node->n_in > 2 && c->node->in[2] >= 0 ? c->konst[2] : NULL;
+}
+
 bool gr_read_clip(const struct gr_case *c, float *low, float *high)
 {
     *low = -INFINITY;
@@ -127,10 +140,7 @@ static enum graft_status plan(const struct gr_case *c, bool int8, struct gr_choi
         goto out;
     k->in[0] = (struct gr_layout){v.src, true};
     k->out[0] = (struct gr_layout){v.dst, true};
-    k->state = d;
-    k->impl = dnn_get_impl(d);
-    k->scratch_size = dnn_get_scratch_size(d);
-    k->weights_size = dnn_get_weights_size(d);
+    dnn_choose(d, k);
     gr_choose_tail(c, k);
     if (int8 && c->add)
         k->in[c->n_in - 1].dtype = p.quant.residual_dtype;

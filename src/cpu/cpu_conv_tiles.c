@@ -108,14 +108,7 @@ static void conv_tiles_unplan(void *state)
 static enum graft_status fill(struct conv_tiles *s, const struct gr_case *c,
                               struct graft_error *err)
 {
-    struct gr_tensor w = {0}, b = {0};
-    const bool has_b = c->node->n_in > 2 && c->node->in[2] >= 0;
-    enum graft_status st = gr_const_f32(c->konst[1], &w, err);
-    if (!st && has_b)
-        st = gr_const_f32(c->konst[2], &b, err);
-    if (!st)
-        st = panels_init(&s->panels, true, s->ic, s->oc, s->taps, w.data, has_b ? b.data : NULL,
-                         err);
+    enum graft_status st = panels_init_conv(&s->panels, c, err);
     for (int i = 0; i < s->taps; i++)
         s->panels.tap[i] = offset_of(s, i / 3, i % 3);
     if (!st && s->taps > 1 && !(s->place = gr_alloc_array((size_t)s->m, sizeof *s->place)))
@@ -124,8 +117,6 @@ static enum graft_status fill(struct conv_tiles *s, const struct gr_case *c,
         const int64_t row = i / s->wide[1], column = i % s->wide[1];
         s->place[i] = column < s->out[1] ? (int32_t)(row * s->out[1] + column) : -1;
     }
-    gr_tensor_clear(&w);
-    gr_tensor_clear(&b);
     return st;
 }
 
@@ -136,10 +127,8 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
     struct conv_tiles s = {.add = c->add, .n_threads = omp_get_max_threads()};
     struct gr_window win;
-    if (!c->bf16 || c->f32_out || (c->quant && c->quant[0].dtype) || c->in[0].dtype != GR_F32 ||
-        x->rank != 4 || !gr_shape_count(x) || !gr_shape_count(y) || !c->konst[1] ||
-        (n->n_in > 2 && n->in[2] >= 0 && !c->konst[2]) || !tiles_have() ||
-        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != w->dim[3] ||
+    if (!c->bf16 || c->f32_out || (c->quant && c->quant[0].dtype) || !gr_is_const_conv(c) ||
+        !tiles_have() || gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != w->dim[3] ||
         (w->dim[2] != 3 && w->dim[2] != 1) || x->dim[1] % 32 || y->dim[1] < PANEL ||
         !gr_read_clip(c, &s.low, &s.high))
         return refuse(err);

@@ -240,11 +240,8 @@ enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c,
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
     struct gr_window win;
-    bool has_b = n->n_in > 2 && n->in[2] >= 0;
-    if (!gr_node_is(n, "Conv") || c->in[0].dtype != GR_F32 || x->rank != 4 || !gr_shape_count(x) ||
-        !gr_shape_count(y) || c->add || !c->konst[1] || (has_b && !c->konst[2]) ||
-        !gr_cpu_has_fast_bf16() || (c->bf16 && c->f32_out) || w->dim[1] != 1 ||
-        w->dim[0] != x->dim[1] || gr_node_get_int(n, "group", 1) != x->dim[1])
+    if (!gr_is_const_conv(c) || c->add || !gr_cpu_has_fast_bf16() || (c->bf16 && c->f32_out) ||
+        w->dim[1] != 1 || w->dim[0] != x->dim[1] || gr_node_get_int(n, "group", 1) != x->dim[1])
         return refuse(err);
     gr_window_read(n, x, y, w->dim + 2, &win);
     if (w->dim[2] != w->dim[3] || (w->dim[2] != 3 && w->dim[2] != 5) ||
@@ -262,7 +259,7 @@ enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c,
                           .dst = c->bf16 ? GR_BF16 : GR_F32};
     if (!gr_read_clip(c, &d.low, &d.high))
         return refuse(err);
-    enum graft_status s = pack(&d, c->konst[1], has_b ? c->konst[2] : NULL, err);
+    enum graft_status s = pack(&d, c->konst[1], gr_conv_bias(c), err);
     if (!s)
         *out = d;
     return s;

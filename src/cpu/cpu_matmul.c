@@ -57,10 +57,7 @@ static enum graft_status choose(const struct gr_case *c, bool int8, struct dnn_m
     if (m->n_bias && !m->bias)
         k->in[2] = (struct gr_layout){GR_F32, false};
     k->out[0] = (struct gr_layout){m->y.dtype, false};
-    k->state = d;
-    k->impl = dnn_get_impl(d);
-    k->scratch_size = dnn_get_scratch_size(d);
-    k->weights_size = dnn_get_weights_size(d);
+    dnn_choose(d, k);
     gr_choose_tail(c, k);
     if (int8 && c->add)
         k->in[c->n_in - 1].dtype = p.quant.residual_dtype;

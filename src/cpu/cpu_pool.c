@@ -58,9 +58,7 @@ static enum graft_status pool_plan(const struct gr_case *c, struct gr_choice *k,
     if (s)
         return s;
     k->in[0] = k->out[0] = p.layout;
-    k->state = d;
-    k->impl = dnn_get_impl(d);
-    k->scratch_size = dnn_get_scratch_size(d);
+    dnn_choose(d, k);
     return GRAFT_OK;
 }
 
@@ -81,9 +79,7 @@ static enum graft_status max_int8_plan(const struct gr_case *c, struct gr_choice
     if (s)
         return s;
     k->in[0] = k->out[0] = p.layout;
-    k->state = d;
-    k->impl = dnn_get_impl(d);
-    k->scratch_size = dnn_get_scratch_size(d);
+    dnn_choose(d, k);
     return GRAFT_OK;
 }
 

@@ -287,9 +287,7 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
     struct gr_window win;
-    bool has_b = n->n_in > 2 && n->in[2] >= 0;
-    if (c->bf16 || c->in[0].dtype != GR_F32 || x->rank != 4 || !gr_shape_count(x) ||
-        !gr_shape_count(y) || !c->konst[1] || (has_b && !c->konst[2]) || !gr_cpu_has_bf16() ||
+    if (c->bf16 || !gr_is_const_conv(c) || !gr_cpu_has_bf16() ||
         gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 3 || w->dim[3] != 3 ||
         x->dim[1] % LANES || y->dim[1] % PANEL || x->dim[1] > 4096 || y->dim[1] > 4096)
         return refuse(err);
@@ -315,7 +313,7 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
                   each = (d.n_tiles + d.n_threads - 1) / d.n_threads;
     d.block = fit < 48 ? 48 : fit;
     d.block = d.block > each ? each : d.block;
-    enum graft_status s = fill(&d, c->konst[1], has_b ? c->konst[2] : NULL, err);
+    enum graft_status s = fill(&d, c->konst[1], gr_conv_bias(c), err);
     struct winograd *state = s ? NULL : gr_alloc(sizeof *state);
     if (!s && !state)
         s = gr_error_nomem(err);

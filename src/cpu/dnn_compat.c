@@ -84,6 +84,14 @@ void dnn_unplan(void *state)
     gr_free(d);
 }
 
+void dnn_choose(struct dnn *d, struct gr_choice *k)
+{
+    k->state = d;
+    k->impl = dnn_get_impl(d);
+    k->scratch_size = dnn_get_scratch_size(d);
+    k->weights_size = dnn_get_weights_size(d);
+}
+
 const char *dnn_get_impl(const struct dnn *d)
 {
     return d->impl;

@@ -78,6 +78,8 @@ const char *dnn_get_impl(const struct dnn *d);
 size_t dnn_get_scratch_size(const struct dnn *d);
 size_t dnn_get_weights_size(const struct dnn *d);
 
+/* `d` becomes the choice's state, with its name and sizes. */
+void dnn_choose(struct dnn *d, struct gr_choice *k);
 /* These fit struct gr_kernel; state is a struct dnn. */
 enum graft_status dnn_bind(const void *state, void **bound, struct graft_error *err);
 void dnn_unbind(void *bound);

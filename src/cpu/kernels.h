@@ -15,6 +15,10 @@ enum graft_status gr_const_f32(const struct gr_tensor *t, struct gr_tensor *out,
                                struct graft_error *err);
 /* Where the case has a residual: wanted like output 0, in whose memory it must lie. */
 void gr_choose_tail(const struct gr_case *c, struct gr_choice *k);
+/* A convolution of pictures in fp32 whose weights, and bias if it has one, are constants. */
+bool gr_is_const_conv(const struct gr_case *c);
+/* The bias of such a one, or NULL. */
+const struct gr_tensor *gr_conv_bias(const struct gr_case *c);
 /* The bounds that the case's functions come to, infinite where there are none; false if they are
    not all bounds. */
 bool gr_read_clip(const struct gr_case *c, float *low, float *high);

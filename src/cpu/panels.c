@@ -3,6 +3,7 @@
 #ifdef __x86_64__
 #include "base/mem.h"
 #include "cpu/dnn_compat.h"
+#include "cpu/kernels.h"
 #include "cpu/panel_sums.h"
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -83,6 +84,23 @@ enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n,
         p->b[j] = b ? b[j] : 0;
     }
     return GRAFT_OK;
+}
+
+enum graft_status panels_init_conv(struct panels *p, const struct gr_case *c,
+                                   struct graft_error *err)
+{
+    const struct gr_shape *shape = &c->in[1].shape;
+    const struct gr_tensor *bias = gr_conv_bias(c);
+    struct gr_tensor w = {0}, b = {0};
+    enum graft_status s = gr_const_f32(c->konst[1], &w, err);
+    if (!s && bias)
+        s = gr_const_f32(bias, &b, err);
+    if (!s)
+        s = panels_init(p, c->bf16, shape->dim[1], shape->dim[0], shape->dim[2] * shape->dim[3],
+                        w.data, bias ? b.data : NULL, err);
+    gr_tensor_clear(&w);
+    gr_tensor_clear(&b);
+    return s;
 }
 
 /* What all rows need, in registers. */

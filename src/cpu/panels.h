@@ -21,6 +21,9 @@ struct panels {
 /* `w` is (n, k, taps), b may be NULL. fp32 knows one tap only. */
 enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, int64_t taps,
                               const float *w, const float *b, struct graft_error *err);
+/* The weights of a convolution, for which gr_is_const_conv holds, with at most so many taps. */
+enum graft_status panels_init_conv(struct panels *p, const struct gr_case *c,
+                                   struct graft_error *err);
 void panels_clear(struct panels *p); /* may be called twice */
 size_t panels_get_weights_size(const struct panels *p);
 /* Whether m rows of x with k columns can be multiplied. */

@@ -180,12 +180,7 @@ static enum graft_status fuse_gelu(struct program *p, struct program_step *s,
         s->dead = false;
         p->values[x].n_uses--; /* of two, one is left */
         s->node.in[0] = x;
-        s->node.n_in = 1;
-        s->node.op_type = "Identity";
-        s->node.op = &gr_op_pass_identity;
-        s->node.n_attrs = 0;
-        s->acts[0] = gelu;
-        s->n_acts = 1;
+        become_act(p, s, 0, &gelu);
         return program_note_fused(p, s, "Gelu", err);
     }
     return GRAFT_OK;

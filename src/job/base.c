@@ -1,6 +1,8 @@
 /* Where is the source model that comes with graft? */
 #include "base/error.h"
+#include "base/events.h"
 #include "base/file.h"
+#include "job/job.h"
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
@@ -55,4 +57,10 @@ enum graft_status graft_base_model(char *path, size_t size, struct graft_error *
                     NAME
                     " was found neither near the program nor in /usr/share/graft; name a source "
                     "model with --from, or that file with $GRAFT_BASE");
+}
+
+void gr_job_tell_base(const char *path, const struct graft_events *ev)
+{
+    gr_note(ev, "source", "%s, which comes with graft (--from MODEL takes another)",
+            gr_path_base(path));
 }

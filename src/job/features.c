@@ -130,8 +130,7 @@ enum graft_status graft_features(const struct graft_features_options *o,
     if (!s)
         s = gr_network_features(&m, o->cut, o->pictures.batch, o->pictures.precision, &net, err);
     if (!s && !o->from)
-        gr_note(ev, "source", "%s, which comes with graft (--from MODEL takes another)",
-                gr_path_base(from));
+        gr_job_tell_base(from, ev);
     if (!s)
         gr_job_tell_notes(&m, ev);
     if (!s)

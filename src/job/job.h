@@ -38,6 +38,11 @@ enum graft_status gr_job_forgotten_copy(const struct gr_model *m, uint64_t seed,
                                         const struct graft_events *ev, struct gr_model *out,
                                         struct graft_error *err);
 
+/* ---- base.c ---------------------------------------------------------------------------------- */
+
+/* Says that nobody named a source model, so that graft_base_model's at `path` is taken. */
+void gr_job_tell_base(const char *path, const struct graft_events *ev);
+
 /* ---- inspect.c ------------------------------------------------------------------------------- */
 
 struct graft_model {

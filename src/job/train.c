@@ -166,8 +166,7 @@ static enum graft_status open_source(struct training *t, struct graft_error *err
         return s;
     const struct gr_model *m = &t->model;
     if (t->from == t->base)
-        gr_note(t->ev, "source", "%s, which comes with graft (--from MODEL takes another)",
-                gr_path_base(t->from));
+        gr_job_tell_base(t->from, t->ev);
     const char *name = gr_path_base(t->from ? t->from : o->arch);
     gr_note(t->ev, name, "%s (%s)%s%s, cut at '%s' (%lld features)", m->arch ? m->arch : "network",
             m->format, m->pretrain ? ", trained on " : "", m->pretrain ? m->pretrain : "",
