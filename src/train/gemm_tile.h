@@ -88,7 +88,11 @@ INLINE void ISA(tn_tile)(const size_t mr, const size_t nr, size_t k, const float
                          const float *b, size_t ldb, float *c, size_t ldc)
 {
     VEC acc[MOST_ACC];
-    UNROLL for (size_t i = 0; i < mr * nr; i++) acc[i] = (VEC){0};
+    UNROLL for (size_t i = 0; i < mr * nr; i++)
+    {
+        acc[i] = (VEC){0};
+        __builtin_prefetch(c + i / nr * ldc + i % nr * LANES, 1); /* c comes from far away */
+    }
     for (size_t p = 0; p < k; p++) {
         VEC bv[TILE_N];
         UNROLL for (size_t j = 0; j < nr; j++) bv[j] = LOAD(b + p * ldb + j * LANES);
@@ -151,12 +155,20 @@ static TARGET void ISA(tn)(size_t m, size_t n, size_t k, const float *a, size_t 
     }
 }
 
-/* c (mr, nr vectors) = a (mr,k) times a panel of packed b */
-INLINE void ISA(panel_tile)(const size_t mr, const size_t nr, size_t k, const float *a, size_t lda,
-                            const float *b, float *c, size_t ldc)
+/* c (mr, nr vectors) = a (mr,k) times a panel of packed b, or += from the second part of k on */
+INLINE void ISA(panel_tile)(const size_t mr, const size_t nr, bool add, size_t k, const float *a,
+                            size_t lda, const float *b, float *c, size_t ldc)
 {
     VEC acc[24];
-    UNROLL for (size_t i = 0; i < mr * nr; i++) acc[i] = (VEC){0};
+    UNROLL for (size_t i = 0; i < mr; i++)
+    {
+        UNROLL for (size_t j = 0; j < nr; j++)
+        {
+            acc[i * nr + j] = (VEC){0};
+            if (add)
+                acc[i * nr + j] += LOAD(c + i * ldc + j * LANES);
+        }
+    }
     for (size_t p = 0; p < k; p++) {
         VEC bv[TILE_N];
         UNROLL for (size_t j = 0; j < nr; j++) bv[j] = LOAD(b + p * GR_GEMM_PANEL + j * LANES);
@@ -175,16 +187,21 @@ INLINE void ISA(panel_tile)(const size_t mr, const size_t nr, size_t k, const fl
     }
 }
 
+/* A part of the panel that stays in the first-level cache for all rows, and then the next. */
 INLINE void ISA(panel_strip)(const size_t nr, size_t m, size_t k, const float *a, size_t lda,
                              const float *b, float *c, size_t ldc)
 {
-    size_t i = 0;
-    for (; i + 6 <= m; i += 6)
-        ISA(panel_tile)(6, nr, k, a + i * lda, lda, b, c + i * ldc, ldc);
-    for (; i + 2 <= m; i += 2)
-        ISA(panel_tile)(2, nr, k, a + i * lda, lda, b, c + i * ldc, ldc);
-    if (i < m)
-        ISA(panel_tile)(1, nr, k, a + i * lda, lda, b, c + i * ldc, ldc);
+    enum { PART = 128 };
+    for (size_t p = 0; p < k; p += PART, a += PART, b += PART * GR_GEMM_PANEL) {
+        const size_t part = k - p < PART ? k - p : PART;
+        size_t i = 0;
+        for (; i + 6 <= m; i += 6)
+            ISA(panel_tile)(6, nr, p, part, a + i * lda, lda, b, c + i * ldc, ldc);
+        for (; i + 2 <= m; i += 2)
+            ISA(panel_tile)(2, nr, p, part, a + i * lda, lda, b, c + i * ldc, ldc);
+        if (i < m)
+            ISA(panel_tile)(1, nr, p, part, a + i * lda, lda, b, c + i * ldc, ldc);
+    }
 }
 
 static TARGET void ISA(nt_packed)(size_t m, size_t n, size_t k, const float *a, size_t lda,
@@ -192,12 +209,15 @@ static TARGET void ISA(nt_packed)(size_t m, size_t n, size_t k, const float *a, 
 {
     for (size_t j = 0; j < gr_gemm_pad(n); j += TILE_N * LANES) {
         const float *b = packed + j / GR_GEMM_PANEL * GR_GEMM_PANEL * k + j % GR_GEMM_PANEL;
-        size_t left = (gr_gemm_pad(n) - j) / LANES;
+        const size_t left = (gr_gemm_pad(n) - j) / LANES;
         if (left >= TILE_N)
             ISA(panel_strip)(TILE_N, m, k, a, lda, b, c + j, ldc);
+        else if (TILE_N > 3 && left == 3)
+            ISA(panel_strip)(3, m, k, a, lda, b, c + j, ldc);
+        else if (TILE_N > 2 && left == 2)
+            ISA(panel_strip)(2, m, k, a, lda, b, c + j, ldc);
         else
-            for (size_t v = 0; v < left; v++)
-                ISA(panel_strip)(1, m, k, a, lda, b + v * LANES, c + j + v * LANES, ldc);
+            ISA(panel_strip)(1, m, k, a, lda, b, c + j, ldc);
     }
 }
 

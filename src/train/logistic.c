@@ -26,6 +26,11 @@
 /* Multiply-adds below which a product is faster on one thread; bytes for all folds' gradients. */
 #define SMALL_PRODUCTS 1e7
 #define FOLDS_ROOM     64e6
+/* Evaluations that a preconditioner saves, at least: of a fit from the start, and of one that
+   starts near its end. It must have examples enough that taking it off again counts little. */
+#define SAVED_BY_FIT    8
+#define SAVED_BY_FOLD   2
+#define LEAST_PER_WIDTH 4
 /* The final fit also ends where float arithmetic cannot lower the loss further. */
 #define FIT_DELTA 1e-5
 
@@ -42,10 +47,12 @@ struct fit {
     int *y;
     double *weight; /* sums to 1 */
     struct gr_softmax p;
+    struct gr_precond precond;
 };
 
 static void fit_clear(struct fit *f)
 {
+    gr_precond_clear(&f->precond);
     gr_softmax_clear(&f->p);
     gr_scaler_clear(&f->scaler);
     gr_free(f->class_of);
@@ -161,6 +168,29 @@ static double zero_gradient_norm(struct gr_softmax *p, double *params, double *g
     return sqrt(sum);
 }
 
+/* Multiply-adds of one evaluation. */
+static double eval_work(const struct fit *f)
+{
+    return 2 * (double)f->p.n * (double)f->p.n_classes * (double)f->p.ld;
+}
+
+static enum graft_status init_precond(struct fit *f, struct graft_error *err)
+{
+    const double work = gr_precond_init_work(f->p.n, f->p.ld) + gr_precond_factor_work(f->p.ld);
+    if (f->p.n < LEAST_PER_WIDTH * f->p.ld || work > SAVED_BY_FIT * eval_work(f))
+        return GRAFT_OK;
+    return gr_precond_init(&f->precond, f->x, f->p.n, f->p.ld, err);
+}
+
+/* The preconditioner for a penalty, if there is one and it saves so many evaluations. */
+static const struct gr_precond *factor_precond(struct fit *f, double lambda, double saved)
+{
+    if (!f->precond.ld || gr_precond_factor_work(f->p.ld) > saved * eval_work(f))
+        return NULL;
+    gr_precond_factor(&f->precond, f->p.n_classes, lambda);
+    return &f->precond;
+}
+
 struct fold {
     double *params, *before; /* of the penalty at hand and of the one before */
     double *row_weight, *mean, *scale, gradient_unit, held_weight;
@@ -259,11 +289,13 @@ static void fold_step(struct fold *fold, bool have_two)
     }
 }
 
-static void fold_fit(const struct fit *f, struct fold *fold, int k, int l, double lambda)
+static void fold_fit(const struct fit *f, struct fold *fold, int k, int l, double lambda,
+                     const struct gr_precond *precond)
 {
     struct gr_softmax_end end;
     fold_step(fold, l >= 2);
     fold->p.lambda = lambda;
+    fold->p.precond = precond;
     fold->status = gr_softmax_minimise(&fold->p, fold->params, CV_TOLERANCE * fold->gradient_unit,
                                        CV_DELTA, CV_ITERATIONS, f->ev, &end, &fold->err);
     if (!fold->status)
@@ -279,9 +311,10 @@ static enum graft_status cv_point(struct fit *f, struct fold *fold, int folds, i
 {
     double loss = 0, weight = 0;
     size_t right = 0;
+    const struct gr_precond *precond = factor_precond(f, lambda, SAVED_BY_FOLD * folds);
 #pragma omp parallel for schedule(dynamic, 1) if (fold[0].own_room)
     for (int k = 0; k < folds; k++)
-        fold_fit(f, &fold[k], k, l, lambda);
+        fold_fit(f, &fold[k], k, l, lambda, precond);
     for (int k = 0; k < folds; k++) {
         if (fold[k].status)
             return gr_error(err, fold[k].status, "%s", fold[k].err.message);
@@ -422,9 +455,11 @@ GR_HEAD_FIT(gr_logistic_fit)
     }
     double unit = zero_gradient_norm(&f.p, params, grad);
     start_params(&f.p, params);
-    if (folds && (st = cross_validate(&f, folds, params, report, err)))
+    if ((st = init_precond(&f, err)) ||
+        (folds && (st = cross_validate(&f, folds, params, report, err))))
         goto out;
     f.p.lambda = report->lambda;
+    f.p.precond = factor_precond(&f, report->lambda, SAVED_BY_FIT);
     st = gr_softmax_minimise(&f.p, params, o->tolerance * unit, FIT_DELTA, o->max_iterations, ev,
                              &end, err);
     if (st)

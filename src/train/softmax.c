@@ -207,14 +207,94 @@ struct search {
     double tolerance;
     struct gr_softmax_end end;
     bool cancelled, not_finite;
+    /* With a preconditioner L-BFGS moves v from 0, and W = origin + unit * v L^-1. It begins with a
+       step of length 1; unit makes that the right one where the loss curves as foreseen. */
+    double *origin, *params, *grad, *v, unit;
+    float *from, *to;
 };
 
-static lbfgsfloatval_t on_eval(void *user, const lbfgsfloatval_t *params, lbfgsfloatval_t *grad,
+/* params = where v is */
+static void place_params(const struct search *s, const double *v, double *params)
+{
+    const struct gr_softmax *p = s->p;
+    const size_t n_w = p->n_classes * p->ld;
+    for (size_t i = 0; i < n_w; i++)
+        s->from[i] = (float)v[i];
+    gr_precond_weights(p->precond, p->n_classes, s->from, s->to);
+    for (size_t i = 0; i < n_w; i++)
+        params[i] = s->origin[i] + s->unit * s->to[i];
+    for (size_t i = n_w; i < p->n_params; i++)
+        params[i] = s->origin[i] + s->unit * p->precond->bias_unit * v[i];
+}
+
+static double norm(const double *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sqrt(sum);
+}
+
+/* The loss at v, and its gradient there; grad may be v. */
+static double eval_at(const struct search *s, const double *v, double *grad)
+{
+    struct gr_softmax *p = s->p;
+    const size_t n_w = p->n_classes * p->ld;
+    place_params(s, v, s->params);
+    const double loss = gr_softmax_eval(p, s->params, s->grad);
+    for (size_t i = 0; i < n_w; i++)
+        s->from[i] = (float)s->grad[i];
+    gr_precond_gradient(p->precond, p->n_classes, s->from, s->to);
+    for (size_t i = 0; i < n_w; i++)
+        grad[i] = s->unit * s->to[i];
+    for (size_t i = n_w; i < p->n_params; i++)
+        grad[i] = s->unit * p->precond->bias_unit * s->grad[i];
+    return loss;
+}
+
+static void search_clear(struct search *s)
+{
+    gr_free(s->origin);
+    gr_free(s->params);
+    gr_free(s->grad);
+    gr_free_aligned(s->v);
+    gr_free(s->from);
+    gr_free(s->to);
+}
+
+static enum graft_status search_init(struct search *s, const double *params,
+                                     struct graft_error *err)
+{
+    const size_t n = s->p->n_params;
+    if (!s->p->precond)
+        return GRAFT_OK;
+    s->origin = gr_alloc_array(n, sizeof *s->origin);
+    s->params = gr_alloc_array(n, sizeof *s->params);
+    s->grad = gr_alloc_array(n, sizeof *s->grad);
+    s->v = gr_alloc_aligned(n * sizeof *s->v, true);
+    s->from = gr_alloc_array(n, sizeof *s->from);
+    s->to = gr_alloc_array(n, sizeof *s->to);
+    if (!s->origin || !s->params || !s->grad || !s->v || !s->from || !s->to) {
+        search_clear(s);
+        return gr_error_nomem(err);
+    }
+    memcpy(s->origin, params, n * sizeof *params);
+    s->unit = 1;
+    eval_at(s, s->v, s->v);
+    s->unit = norm(s->v, n);
+    if (!(s->unit > 0 && isfinite(s->unit)))
+        s->unit = 1;
+    memset(s->v, 0, n * sizeof *s->v);
+    return GRAFT_OK;
+}
+
+static lbfgsfloatval_t on_eval(void *user, const lbfgsfloatval_t *at, lbfgsfloatval_t *grad,
                                const int n, const lbfgsfloatval_t step)
 {
+    const struct search *s = user;
     (void)n;
     (void)step;
-    return gr_softmax_eval(((struct search *)user)->p, params, grad);
+    return s->v ? eval_at(s, at, grad) : gr_softmax_eval(s->p, at, grad);
 }
 
 static int on_iteration(void *user, const lbfgsfloatval_t *params, const lbfgsfloatval_t *grad,
@@ -226,9 +306,9 @@ static int on_iteration(void *user, const lbfgsfloatval_t *params, const lbfgsfl
     (void)params, (void)grad, (void)params_norm, (void)step, (void)n, (void)n_evals;
     s->end.iterations = k;
     s->end.loss = loss;
-    s->end.gradient_norm = grad_norm;
+    s->end.gradient_norm = s->grad ? norm(s->grad, s->p->n_params) : grad_norm;
     s->not_finite = !isfinite(loss) || !isfinite(grad_norm);
-    s->end.converged = grad_norm <= s->tolerance;
+    s->end.converged = s->end.gradient_norm <= s->tolerance;
     s->cancelled = gr_cancelled(s->ev, s->err);
     return s->not_finite || s->end.converged || s->cancelled;
 }
@@ -242,13 +322,20 @@ enum graft_status gr_softmax_minimise(struct gr_softmax *p, double *params, doub
     lbfgs_parameter_t param;
     lbfgs_parameter_init(&param);
     param.m = 10;
-    param.epsilon = 0; /* on_iteration decides */
-    param.past = delta > 0 ? 5 : 0;
+    param.epsilon = 0;                                 /* on_iteration decides */
+    param.past = delta > 0 ? (p->precond ? 3 : 5) : 0; /* with one, fewer gain as much */
     param.delta = delta;
     param.max_iterations = max_iterations;
     if (p->n_params > INT32_MAX)
         return gr_error(err, GRAFT_E_LIMIT, "%zu parameters, limit is %d", p->n_params, INT32_MAX);
-    int rc = lbfgs((int)p->n_params, params, &s.end.loss, on_eval, on_iteration, &s, &param);
+    enum graft_status st = search_init(&s, params, err);
+    if (st)
+        return st;
+    int rc =
+        lbfgs((int)p->n_params, s.v ? s.v : params, &s.end.loss, on_eval, on_iteration, &s, &param);
+    if (s.v)
+        place_params(&s, s.v, params);
+    search_clear(&s);
     if (s.cancelled)
         return GRAFT_E_CANCELLED;
     if (s.not_finite || !isfinite(s.end.loss))

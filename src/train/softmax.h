@@ -3,6 +3,7 @@
 #define GR_TRAIN_SOFTMAX_H
 
 #include "base/error.h"
+#include "train/precondition.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -17,6 +18,7 @@ struct gr_softmax {
     const double *row_weight;   /* rows of weight 0 cost nothing where they lie together */
     const double *mean, *scale; /* (ld), or NULL */
     double lambda;
+    const struct gr_precond *precond; /* for gr_softmax_minimise: made for lambda; or NULL */
     /* own */
     bool packed; /* w, as gr_gemm_nt_packed_1 wants it */
     size_t n_params, n_slabs, block, ldz;
@@ -39,8 +41,8 @@ double gr_softmax_eval(struct gr_softmax *p, const double *params, double *grad)
 void gr_softmax_score(struct gr_softmax *p, const double *params, size_t from, size_t to,
                       const double *weights, double *loss, size_t *right);
 /* Minimises f from params in place with L-BFGS, until the gradient norm is at most `tolerance`,
-   the loss falls by less than `delta` (relative, over 5 iterations; 0: not used) or
-   max_iterations. params must come from gr_alloc_aligned. */
+   the loss falls by less than `delta` (relative, over 5 iterations, or 3 with a preconditioner; 0:
+   not used) or max_iterations. params must come from gr_alloc_aligned. */
 enum graft_status gr_softmax_minimise(struct gr_softmax *p, double *params, double tolerance,
                                       double delta, int max_iterations,
                                       const struct graft_events *ev, struct gr_softmax_end *end,

@@ -241,6 +241,109 @@ static void check_gradient(int n_classes)
     gr_free(unused);
 }
 
+/* Correlated features, two of them equal, one constant: P = curvature * gram + lambda * I. */
+static float *correlated(size_t n, size_t d, size_t ld)
+{
+    float *x = gr_alloc_aligned(n * ld * sizeof *x, true);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < d; j++)
+            x[i * ld + j] = (float)(0.6 * gr_rng_normal(5, j, i) + gr_rng_normal(6, j % 7, i));
+    for (size_t i = 0; i < n; i++) {
+        x[i * ld + 1] = x[i * ld];
+        x[i * ld + 2] = 0;
+    }
+    return x;
+}
+
+static void test_preconditioner_is_inverse(void **state)
+{
+    (void)state;
+    enum { N = 900, LD = 336, CLASSES = 4 };
+    const double lambda = 1e-3;
+    float *x = correlated(N, LD - 3, LD);
+    struct gr_precond p;
+    assert_int_equal(gr_precond_init(&p, x, N, LD, NULL), GRAFT_OK);
+    gr_precond_factor(&p, CLASSES, 1);
+    gr_precond_factor(&p, CLASSES, lambda); /* again, where the first one lay */
+    const double curvature = 1 / (p.bias_unit * p.bias_unit);
+    /* the gram matrix by itself, and L^-1 P L^-T = I by the two products */
+    float *m = gr_alloc_array(LD * LD, sizeof *m), *half = gr_alloc_array(LD * LD, sizeof *half),
+          *eye = gr_alloc_array(LD * LD, sizeof *eye);
+    for (size_t i = 0; i < LD; i++)
+        for (size_t j = 0; j < LD; j++) {
+            double sum = 0;
+            for (size_t r = 0; r < N; r++)
+                sum += (double)x[r * LD + i] * x[r * LD + j];
+            m[i * LD + j] = (float)(curvature * sum / N + (i == j ? lambda : 0));
+        }
+    gr_precond_gradient(&p, LD, m, half); /* P L^-T */
+    for (size_t i = 0; i < LD; i++)
+        for (size_t j = 0; j < LD; j++)
+            m[i * LD + j] = half[j * LD + i];
+    gr_precond_gradient(&p, LD, m, eye);
+    for (size_t i = 0; i < LD; i++)
+        for (size_t j = 0; j < LD; j++)
+            assert_float_equal(eye[i * LD + j], i == j, 2e-3);
+    /* weights go by the transpose: the rows of L^-1 */
+    memset(m, 0, LD * LD * sizeof *m);
+    for (size_t i = 0; i < LD; i++)
+        m[i * LD + i] = 1;
+    gr_precond_weights(&p, LD, m, half);
+    gr_precond_gradient(&p, LD, m, eye);
+    for (size_t i = 0; i < LD; i++)
+        for (size_t j = 0; j < LD; j++)
+            assert_float_equal(half[i * LD + j], eye[j * LD + i], 0);
+    gr_precond_clear(&p);
+    gr_free(m);
+    gr_free(half);
+    gr_free(eye);
+    gr_free_aligned(x);
+}
+
+static void test_preconditioner_finds_the_same(void **state)
+{
+    (void)state;
+    enum { N = 3000, D = 90, LD = 96, C = 5 };
+    float *x = correlated(N, D, LD);
+    int y[N];
+    double *weight = gr_alloc_array(N, sizeof *weight), *w[2];
+    struct gr_softmax_end end[2];
+    struct gr_precond precond;
+    for (size_t i = 0; i < N; i++) {
+        y[i] = (int)((x[i * LD + 3] > 0) + 2 * (x[i * LD + 9] + x[i * LD + 10] > 0.5) +
+                     (gr_rng_below(8, 0, i, 4) == 0));
+        weight[i] = 1.0 / N;
+    }
+    assert_int_equal(gr_precond_init(&precond, x, N, LD, NULL), GRAFT_OK);
+    gr_precond_factor(&precond, C, 1e-4);
+    for (int k = 0; k < 2; k++) {
+        struct gr_softmax p = {.x = x,
+                               .y = y,
+                               .n = N,
+                               .ld = LD,
+                               .n_classes = C,
+                               .row_weight = weight,
+                               .lambda = 1e-4,
+                               .precond = k ? &precond : NULL};
+        assert_int_equal(gr_softmax_init(&p, NULL), GRAFT_OK);
+        w[k] = gr_alloc_aligned(p.n_params * sizeof *w[k], true);
+        for (size_t i = 0; i < C * LD + C; i++) /* from anywhere */
+            w[k][i] = i < C * LD && i % LD >= D ? 0 : 0.1 * gr_rng_normal(9, 0, i);
+        assert_int_equal(gr_softmax_minimise(&p, w[k], 1e-4, 0, 1000, NULL, &end[k], NULL),
+                         GRAFT_OK);
+        gr_softmax_clear(&p);
+    }
+    assert_float_equal(end[0].loss, end[1].loss, 1e-5 * end[0].loss);
+    assert_true(3 * end[1].iterations < 2 * end[0].iterations);
+    for (size_t i = 0; i < C * LD; i++)
+        assert_float_equal(w[0][i], w[1][i], 0.05);
+    gr_precond_clear(&precond);
+    for (int k = 0; k < 2; k++)
+        gr_free_aligned(w[k]);
+    gr_free(weight);
+    gr_free_aligned(x);
+}
+
 static void test_gradient_equals_differences(void **state)
 {
     (void)state;
@@ -662,6 +765,8 @@ int main(void)
         cmocka_unit_test(test_gemm_equals_plain_loops),
         cmocka_unit_test(test_probs_equal_plain_loops),
         cmocka_unit_test(test_gradient_equals_differences),
+        cmocka_unit_test(test_preconditioner_is_inverse),
+        cmocka_unit_test(test_preconditioner_finds_the_same),
         cmocka_unit_test(test_equals_scikit_learn),
         cmocka_unit_test(test_every_head_learns),
         cmocka_unit_test(test_cross_validation_chooses_between),
