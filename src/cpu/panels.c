@@ -152,30 +152,35 @@ INLINE struct bounds load_bounds(const struct panel_tail *t)
     return (struct bounds){_mm512_set1_ps(t->low), _mm512_set1_ps(t->high)};
 }
 
-/* One row of sums becomes one of y; what is constant at the call is decided there. */
-INLINE void finish(const struct bounds *v, enum gr_dtype y_dtype, enum gr_dtype add_dtype,
-                   __mmask32 m, const char *add, char *y, __m512 a, __m512 b)
+/* One row of sums becomes one of y; what is constant at the call is decided there. Not `wide`: b is
+   nothing. */
+INLINE void finish(const struct bounds *v, const bool wide, enum gr_dtype y_dtype,
+                   enum gr_dtype add_dtype, __mmask32 m, const char *add, char *y, __m512 a,
+                   __m512 b)
 {
     if (add_dtype == GR_BF16) {
         const __m512i raw = _mm512_maskz_loadu_epi16(m, add);
         a = _mm512_add_ps(
             a, (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(raw)), 16));
-        b = _mm512_add_ps(b, (__m512)_mm512_slli_epi32(
-                                 _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(raw, 1)), 16));
+        if (wide)
+            b = _mm512_add_ps(b, (__m512)_mm512_slli_epi32(
+                                     _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(raw, 1)), 16));
     } else if (add_dtype == GR_F32) {
         a = _mm512_add_ps(a, _mm512_maskz_loadu_ps((__mmask16)m, add));
-        b = _mm512_add_ps(b, _mm512_maskz_loadu_ps((__mmask16)(m >> 16), add + 64));
+        if (wide)
+            b = _mm512_add_ps(b, _mm512_maskz_loadu_ps((__mmask16)(m >> 16), add + 64));
     }
     a = _mm512_min_ps(v->high, _mm512_max_ps(v->low, a)); /* NaN stays NaN */
-    b = _mm512_min_ps(v->high, _mm512_max_ps(v->low, b));
+    b = wide ? _mm512_min_ps(v->high, _mm512_max_ps(v->low, b)) : a;
     if (y_dtype == GR_BF16) {
         _mm512_mask_storeu_epi16(y, m, (__m512i)_mm512_cvtne2ps_pbh(b, a));
-    } else if (m == ~(__mmask32)0) {
+    } else if (wide && m == ~(__mmask32)0) {
         _mm512_storeu_ps(y, a);
         _mm512_storeu_ps(y + 64, b);
     } else {
         _mm512_mask_storeu_ps(y, (__mmask16)m, a);
-        _mm512_mask_storeu_ps(y + 64, (__mmask16)(m >> 16), b);
+        if (wide)
+            _mm512_mask_storeu_ps(y + 64, (__mmask16)(m >> 16), b);
     }
 }
 
@@ -194,7 +199,7 @@ INLINE void place_tiles(const struct panel_tail *t, enum gr_dtype add_dtype, __m
         for (int64_t i = r->skip[k]; i < TILE_ROWS; i++) {
             const int64_t row = t->place[r->row[k] + i], at = k * TILE_ROWS + i;
             if (row >= 0)
-                finish(&v, GR_BF16, add_dtype, m,
+                finish(&v, true, GR_BF16, add_dtype, m,
                        add_dtype ? (const char *)t->add + row * t->add_step : NULL,
                        (char *)t->y + row * t->y_step,
                        _mm512_add_ps(b0, _mm512_load_ps(sums + at * PANEL)),
@@ -220,7 +225,7 @@ INLINE void finish_tiles(const struct panel_tail *t, enum gr_dtype y_dtype, enum
         char *y = (char *)t->y + row * y_step;
         _Pragma("GCC unroll 4") for (int64_t i = first; i < end; i++)
         {
-            finish(&v, y_dtype, add_dtype, m, add, y,
+            finish(&v, true, y_dtype, add_dtype, m, add, y,
                    _mm512_add_ps(b0, _mm512_load_ps(sums + i * PANEL)),
                    _mm512_add_ps(b1, _mm512_load_ps(sums + i * PANEL + 16)));
             y += y_step;
@@ -305,8 +310,8 @@ TARGET_TILES static void run_in_tiles(const struct panels *p, int64_t panel, int
         run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_UNKNOWN);
 }
 
-/* `rows` of x from row `at`; all but what follows `x_step` is constant at each call. */
-INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtype,
+/* `rows` of x from row `at`. Constant at each call: what comes before p. */
+INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enum gr_dtype y_dtype,
                      const struct panels *p, int64_t panel, int64_t at, const char *x,
                      int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
@@ -321,9 +326,9 @@ INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtyp
     x += at * x_step;
     for (int64_t k = 0; k < p->taps; k++, w += tap_size(p)) {
         if (x_dtype == GR_BF16)
-            panel_sums_bf16(rows, p->k, x + p->tap[k], x_step, w, acc);
+            panel_sums_bf16(rows, wide, p->k, x + p->tap[k], x_step, w, acc);
         else
-            panel_sums(rows, p->k, (const float *)(const void *)(x + p->tap[k]), x_step / 4,
+            panel_sums(rows, wide, p->k, (const float *)(const void *)(x + p->tap[k]), x_step / 4,
                        (const float *)(const void *)w, acc);
     }
     const struct bounds v = load_bounds(t);
@@ -331,23 +336,24 @@ INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtyp
     char *y = (char *)t->y + at * y_step;
     const char *add = t->add ? (const char *)t->add + at * add_step : NULL;
     if (add)
-        PANEL_UNROLL for (int r = 0; r < rows; r++) finish(
-            &v, y_dtype, x_dtype, mask, add + r * add_step, y + r * y_step, acc[r][0], acc[r][1]);
+        PANEL_UNROLL for (int r = 0; r < rows; r++)
+            finish(&v, wide, y_dtype, x_dtype, mask, add + r * add_step, y + r * y_step, acc[r][0],
+                   acc[r][1]);
     else
         PANEL_UNROLL for (int r = 0; r < rows; r++)
-            finish(&v, y_dtype, GR_UNKNOWN, mask, NULL, y + r * y_step, acc[r][0], acc[r][1]);
+            finish(&v, wide, y_dtype, GR_UNKNOWN, mask, NULL, y + r * y_step, acc[r][0], acc[r][1]);
 }
 
 /* In blocks of nearly the same size: a few rows alone would wait for their own sums. */
-INLINE void run_blocks(enum gr_dtype x_dtype, enum gr_dtype y_dtype, const struct panels *p,
-                       int64_t panel, int64_t m, const char *x, int64_t x_step,
-                       const struct panel_tail *t, __mmask32 mask)
+INLINE void run_blocks(const bool wide, enum gr_dtype x_dtype, enum gr_dtype y_dtype,
+                       const struct panels *p, int64_t panel, int64_t m, const char *x,
+                       int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
     for (int64_t at = 0, left = (m + PANEL_ROWS - 1) / PANEL_ROWS; left; left--) {
         const int64_t rows = (m - at + left - 1) / left;
 #define ROWS(N)                                                                                    \
     case N:                                                                                        \
-        run_rows(N, x_dtype, y_dtype, p, panel, at, x, x_step, t, mask);                           \
+        run_rows(N, wide, x_dtype, y_dtype, p, panel, at, x, x_step, t, mask);                     \
         break;
         switch (rows) {
             ROWS(1)
@@ -370,16 +376,24 @@ INLINE void run_blocks(enum gr_dtype x_dtype, enum gr_dtype y_dtype, const struc
 TARGET static void run_f32(const struct panels *p, int64_t panel, int64_t m, const char *x,
                            int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
-    run_blocks(GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
+    if (t->n > PANEL / 2)
+        run_blocks(true, GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
+    else
+        run_blocks(false, GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
 TARGET static void run_bf16(const struct panels *p, int64_t panel, int64_t m, const char *x,
                             int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
-    if (t->y_dtype == GR_BF16)
-        run_blocks(GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
+    const bool wide = t->n > PANEL / 2;
+    if (t->y_dtype == GR_BF16 && wide)
+        run_blocks(true, GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
+    else if (t->y_dtype == GR_BF16)
+        run_blocks(false, GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
+    else if (wide)
+        run_blocks(true, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
     else
-        run_blocks(GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
+        run_blocks(false, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
