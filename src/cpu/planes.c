@@ -7,6 +7,7 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512bf16")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
+#define UNROLL _Pragma("GCC unroll 4")
 
 enum { MOST_PLANES = 4 };
 
@@ -15,9 +16,13 @@ static int64_t number_size(const struct planes *p)
     return p->panels.unit == PANEL_BF16 ? 2 : 4;
 }
 
-/* `planes` is constant at each call. */
+/* What comes in was read long ago if at all: some rows ahead it is asked for. `planes` is constant
+   at each call. */
 INLINE void weave(const int planes, int64_t n, const float *x, int64_t plane, float *restrict y)
 {
+    for (int c = 0; c < planes; c++)
+        for (int64_t i = 0; i < n; i += 16)
+            _mm_prefetch((const char *)(x + c * plane + 4 * n + i), _MM_HINT_T0);
     for (int64_t i = 0; i < n; i++)
         for (int c = 0; c < planes; c++)
             y[i * planes + c] = x[c * plane + i];
