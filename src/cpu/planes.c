@@ -66,7 +66,7 @@ static int64_t n_rows_read(const struct planes *p, int64_t n)
     return (n - 1) * p->stride[0] + p->kernel;
 }
 
-/* One more row is where the next one is turned around before it becomes bf16. */
+/* Before all rows lies one in fp32, turned around and about to become bf16. */
 static size_t wide_size(const struct planes *p)
 {
     return (size_t)(p->in[1] * p->ic) * sizeof(float);
@@ -81,14 +81,14 @@ void planes_read(const struct planes *p, const float *x, int64_t first, int64_t 
 {
     const int64_t top = first * p->stride[0] - p->pad[0], rows = n_rows_read(p, n);
     for (int64_t r = 0; r < rows; r++)
-        read_row(p, x, top + r, (float *)(void *)(woven + rows * p->row_size),
-                 woven + r * p->row_size);
+        read_row(p, x, top + r, (float *)(void *)woven, woven + wide_size(p) + r * p->row_size);
 }
 
 void planes_run(const struct planes *p, int64_t panel, int64_t n, const char *woven,
                 const struct panel_tail *t)
 {
     struct panel_tail row = *t;
+    woven += wide_size(p);
     for (int64_t r = 0; r < n; r++) {
         panels_run(&p->panels, panel, p->out[1], woven + r * p->stride[0] * p->row_size,
                    p->stride[1] * p->ic * number_size(p), &row);
