@@ -10,27 +10,32 @@ static enum graft_status refuse(struct graft_error *err)
 
 #ifdef __x86_64__
 #include "cpu/depthwise.h"
-#include "cpu/panels.h"
+#include "cpu/planes.h"
 #include <omp.h>
 
-/* The block of MobileNets: expand, window, project, of which either 1x1 may be absent. A picture is
-   cut into bands of rows; within one, 32 expanded channels at a time go through the windows, and
-   when all have done so, they are projected. What a band expands beyond its own rows for its
-   windows the next one computes again. */
+/* The block of MobileNets: expand, window, project, of which either 1x1 may be absent; or instead
+   of the expansion a network's first convolution, of pictures in planes. A picture is cut into
+   bands of rows; within one, 32 expanded channels at a time go through the windows, and when all
+   have done so, they are projected. What a band expands beyond its own rows for its windows the
+   next one computes again. */
 struct bottleneck {
     bool expands, projects, adds; /* adds: x to y */
-    bool bf16;                    /* of x and of what is multiplied */
-    enum gr_dtype dst;            /* of y */
-    int64_t size, y_size;         /* bytes of a number of x and of y */
+    bool weaves;                  /* what expands is `planes` */
+    enum panel_unit unit;
+    enum gr_dtype dst;    /* of y */
+    int64_t size, y_size; /* bytes of a number of x and of y */
     int64_t ic, oc;
     struct panels expand, project;
+    struct planes planes;
     struct depthwise window;
     float expand_low, expand_high, project_low, project_high;
     int64_t rows, bands; /* of y in a band; of a picture */
     int64_t group;       /* rows of y whose windows are computed in turn with what they read */
     int64_t ring;        /* rows of expanded x that are kept */
     int n_threads;
-    size_t hidden_size, window_size; /* bytes of a thread's expanded channels, and of its windows */
+    /* Bytes of a thread's expanded channels, of its windows, and of what it has turned around. */
+    size_t hidden_size, window_size, woven_size;
+    int64_t x_picture; /* bytes */
 };
 
 /* What a band keeps at hand of all that a core's cache holds; the rest is for weights, x and y. */
@@ -54,13 +59,26 @@ static int64_t band_rows(const struct bottleneck *s, int64_t band)
     return left < s->rows ? left : s->rows;
 }
 
+/* 32 channels of n rows of x's expansion. */
+static void expand_rows(const struct bottleneck *s, int64_t panel, const char *x, int64_t first,
+                        int64_t n, char *woven, const struct panel_tail *t)
+{
+    const int64_t w = s->window.in[1], x_step = s->ic * s->size;
+    if (s->weaves) {
+        planes_read(&s->planes, (const float *)(const void *)x, first, n, woven);
+        planes_run(&s->planes, panel, n, woven, t);
+    } else {
+        panels_run(&s->expand, panel, n * w, x + first * w * x_step, x_step, t);
+    }
+}
+
 /* 32 channels of x's expansion, and their windows in `part`: a few rows in turn, so that they are
    still near when they are read. */
-static void expand_panel(const struct bottleneck *s, const char *x, char *hidden,
+static void expand_panel(const struct bottleneck *s, const char *x, char *hidden, char *woven,
                          struct depthwise_part part)
 {
     const struct depthwise *d = &s->window;
-    const int64_t rows = part.n_rows, row_size = d->in[1] * part.x_step, x_step = s->ic * s->size;
+    const int64_t rows = part.n_rows, row_size = d->in[1] * part.x_step;
     int64_t done = part.x_row, top, end;
     for (int64_t r = 0; r < rows; r += s->group) {
         part.n_rows = rows - r < s->group ? rows - r : s->group;
@@ -73,9 +91,8 @@ static void expand_panel(const struct bottleneck *s, const char *x, char *hidden
                                             .y_dtype = GR_F32,
                                             .low = s->expand_low,
                                             .high = s->expand_high,
-                                            .n = PANEL};
-            panels_run(&s->expand, part.channel / PANEL, n * d->in[1], x + done * d->in[1] * x_step,
-                       x_step, &keep);
+                                            .n = part.n_channels};
+            expand_rows(s, part.channel / PANEL, x, done, n, woven, &keep);
             done += n;
         }
         depthwise_run(d, &part);
@@ -86,7 +103,7 @@ static void expand_panel(const struct bottleneck *s, const char *x, char *hidden
 
 /* One band of one picture; x and y are the picture's. */
 static void run_band(const struct bottleneck *s, int64_t band, const char *x, char *y, char *hidden,
-                     char *windows)
+                     char *windows, char *woven)
 {
     const struct depthwise *d = &s->window;
     const int64_t first = band * s->rows;
@@ -104,13 +121,12 @@ static void run_band(const struct bottleneck *s, int64_t band, const char *x, ch
         part.x_step = PANEL * (int64_t)sizeof(float);
         part.x_ring = s->ring;
         read_rows(d, first, part.n_rows, &part.x_row, &end);
-        if (s->bf16)
-            panels_enter(&s->expand);
+        panels_enter(&s->expand);
         for (int64_t c = 0; c < d->c; c += PANEL) {
             part.channel = c;
             part.n_channels = d->c - c < PANEL ? d->c - c : PANEL;
             part.y = to + c * s->size;
-            expand_panel(s, x, hidden, part);
+            expand_panel(s, x, hidden, woven, part);
         }
     } else {
         depthwise_run(d, &part);
@@ -118,8 +134,7 @@ static void run_band(const struct bottleneck *s, int64_t band, const char *x, ch
     if (!s->projects)
         return;
     const int64_t at = first * d->out[1], y_step = s->oc * s->y_size;
-    if (s->bf16)
-        panels_enter(&s->project);
+    panels_enter(&s->project);
     for (int64_t c = 0; c < s->oc; c += PANEL) {
         const struct panel_tail out = {.y = y + at * y_step + c * s->y_size,
                                        .y_step = y_step,
@@ -133,29 +148,32 @@ static void run_band(const struct bottleneck *s, int64_t band, const char *x, ch
     }
 }
 
+static size_t own_size(const struct bottleneck *s)
+{
+    return s->hidden_size + s->window_size + s->woven_size;
+}
+
 static enum graft_status bottleneck_forward(const void *state, void *bound, const void *const *in,
                                             void *const *out, void *scratch,
                                             struct graft_error *err)
 {
     const struct bottleneck *s = state;
     const struct depthwise *d = &s->window;
-    const int64_t x_picture = s->ic * d->in[0] * d->in[1] * s->size,
-                  y_picture = s->oc * d->out[0] * d->out[1] * s->y_size;
+    const int64_t y_picture = s->oc * d->out[0] * d->out[1] * s->y_size;
     (void)bound;
     (void)err;
 #pragma omp parallel num_threads(s->n_threads)
     {
-        char *own =
-            (char *)scratch + (size_t)omp_get_thread_num() * (s->hidden_size + s->window_size);
+        char *hidden = (char *)scratch + (size_t)omp_get_thread_num() * own_size(s),
+             *windows = hidden + s->hidden_size;
         struct tiles_state before;
-        if (s->bf16)
-            tiles_save(&before);
+        panels_begin(s->unit, &before);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < d->n * s->bands; i++)
-            run_band(s, i % s->bands, (const char *)in[0] + i / s->bands * x_picture,
-                     (char *)out[0] + i / s->bands * y_picture, own, own + s->hidden_size);
-        if (s->bf16)
-            tiles_restore(&before);
+            run_band(s, i % s->bands, (const char *)in[0] + i / s->bands * s->x_picture,
+                     (char *)out[0] + i / s->bands * y_picture, hidden, windows,
+                     windows + s->window_size);
+        panels_end(s->unit, &before);
     }
     return GRAFT_OK;
 }
@@ -164,6 +182,7 @@ static void clear(struct bottleneck *s)
 {
     panels_clear(&s->expand);
     panels_clear(&s->project);
+    planes_clear(&s->planes);
     depthwise_clear(&s->window);
 }
 
@@ -201,11 +220,12 @@ static void cut(struct bottleneck *s)
         bands = (s->n_threads + d->n - 1) / d->n;
     s->rows = (d->out[0] + bands - 1) / bands;
     s->bands = (d->out[0] + s->rows - 1) / s->rows;
-    s->group = panels_suit(s->bf16, d->in[1], s->ic) ? GROUP / (d->in[1] * d->stride) : s->rows;
+    s->group = panels_suit(s->unit, d->in[1], s->ic) ? GROUP / (d->in[1] * d->stride) : s->rows;
     s->group = s->group < 1 ? 1 : s->group > s->rows ? s->rows : s->group;
     s->ring = (s->group - 1) * d->stride + d->kernel;
     s->hidden_size = (size_t)(s->ring * hidden + 63) / 64 * 64;
     s->window_size = (size_t)(s->rows * window + 63) / 64 * 64;
+    s->woven_size = s->weaves ? planes_get_woven_size(&s->planes, s->ring) : 0;
 }
 
 /* Whether all products have enough pixels. */
@@ -215,8 +235,8 @@ static bool suits(const struct bottleneck *s)
     for (int64_t b = 0; b < s->bands; b++) {
         int64_t top, end, rows = band_rows(s, b);
         read_rows(d, b * s->rows, rows, &top, &end);
-        if ((s->expands && (end <= top || !panels_suit(s->bf16, (end - top) * d->in[1], s->ic))) ||
-            (s->projects && !panels_suit(s->bf16, rows * d->out[1], d->c)))
+        if ((s->expands && (end <= top || !panels_suit(s->unit, (end - top) * d->in[1], s->ic))) ||
+            (s->projects && !panels_suit(s->unit, rows * d->out[1], d->c)))
             return false;
     }
     return true;
@@ -226,46 +246,55 @@ static bool suits(const struct bottleneck *s)
    takes longer than oneDNN's way through memory; in bf16 the products hardly count. */
 static bool pays(const struct bottleneck *s)
 {
-    return s->bf16 || !s->expands || s->bands == 1 ||
+    return s->unit != PANEL_F32 || !s->expands || s->bands == 1 ||
            s->rows >= 8 * (s->window.kernel - s->window.stride);
 }
 
 static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choice *k,
                                          struct graft_error *err)
 {
-    struct bottleneck b = {.bf16 = c->bf16,
+    struct bottleneck b = {.unit = panels_get_unit(c->bf16),
                            .ic = c->in[0].shape.rank > 1 ? c->in[0].shape.dim[1] : 0,
                            .size = c->bf16 ? 2 : 4,
                            .n_threads = omp_get_max_threads()};
     const struct gr_case *window = c, *last;
-    if (!c->next || c->quant || (c->bf16 && !tiles_have()))
+    enum graft_status s = GRAFT_OK;
+    if (!c->next || c->quant || b.unit == PANEL_NONE)
         return refuse(err);
     if (is_pointwise(c, &b.expand_low, &b.expand_high) && !c->add) {
         b.expands = true;
-        window = c->next;
+    } else if (gr_read_clip(c, &b.expand_low, &b.expand_high)) {
+        s = planes_init(&b.planes, c, err);
+        b.expands = b.weaves = !s;
     }
-    last = window;
+    if (s && s != GRAFT_E_UNSUPPORTED)
+        return s;
+    last = window = b.expands ? c->next : c;
     if (window->next && is_pointwise(window->next, &b.project_low, &b.project_high)) {
         b.projects = true;
         last = window->next;
         b.adds = last->add;
     }
-    if (last == c || (b.adds && last->residual != c->node->in[0]))
-        return refuse(err);
-    enum graft_status s =
-        depthwise_init(&b.window, window, c->bf16 && !b.expands ? GR_BF16 : GR_F32, err);
-    if (s)
+    if (last == c || (b.adds && (b.weaves || last->residual != c->node->in[0])))
+        s = refuse(err);
+    else
+        s = depthwise_init(&b.window, window, c->bf16 && !b.expands ? GR_BF16 : GR_F32, err);
+    if (s) {
+        clear(&b);
         return s;
+    }
     b.oc = last->out[0].shape.dim[1];
     b.dst = c->bf16 && !last->f32_out ? GR_BF16 : GR_F32;
     b.y_size = b.dst == GR_BF16 ? 2 : 4;
+    b.x_picture = b.weaves ? b.ic * b.planes.in[0] * b.planes.in[1] * (int64_t)sizeof(float)
+                           : b.ic * b.window.in[0] * b.window.in[1] * b.size;
     cut(&b);
     if (!suits(&b) || !pays(&b))
         s = refuse(err);
-    if (!s && b.expands)
-        s = panels_init_conv(&b.expand, c, err);
+    if (!s && b.expands && !b.weaves)
+        s = panels_init_conv(&b.expand, b.unit, c, err);
     if (!s && b.projects)
-        s = panels_init_conv(&b.project, last, err);
+        s = panels_init_conv(&b.project, b.unit, last, err);
     struct bottleneck *state = s ? NULL : gr_alloc(sizeof *state);
     if (!s && !state)
         s = gr_error_nomem(err);
@@ -274,15 +303,18 @@ static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choi
         return s;
     }
     *state = b;
-    k->in[0] = (struct gr_layout){b.bf16 ? GR_BF16 : GR_F32, true};
+    k->in[0] = (struct gr_layout){c->bf16 && !b.weaves ? GR_BF16 : GR_F32, !b.weaves};
     k->out[0] = (struct gr_layout){b.dst, true};
     k->n_steps = 1 + b.expands + b.projects;
     k->state = state;
-    k->impl = b.bf16 ? "bottleneck:amx" : "bottleneck:avx512";
-    k->weights_size = depthwise_get_weights_size(&b.window) +
-                      (b.expands ? panels_get_weights_size(&b.expand) : 0) +
-                      (b.projects ? panels_get_weights_size(&b.project) : 0);
-    k->scratch_size = (size_t)b.n_threads * (b.hidden_size + b.window_size);
+    k->impl = b.unit == PANEL_TILES  ? "bottleneck:amx"
+              : b.unit == PANEL_BF16 ? "bottleneck:avx512_bf16"
+                                     : "bottleneck:avx512";
+    k->weights_size =
+        depthwise_get_weights_size(&b.window) +
+        (b.expands ? panels_get_weights_size(b.weaves ? &b.planes.panels : &b.expand) : 0) +
+        (b.projects ? panels_get_weights_size(&b.project) : 0);
+    k->scratch_size = (size_t)b.n_threads * own_size(&b);
     return GRAFT_OK;
 }
 

@@ -57,11 +57,13 @@ struct strip {
     __mmask32 mask;
 };
 
-/* Types, strides of 1 and 2, kernels of 3 and 5 are constants at each call, and so is `pixels`. */
+/* Types, strides of 1 and 2, kernels of 3 and 5 are constants at each call, and so are `pixels` and
+   whether some of the windows may reach beyond the row's ends. */
 INLINE void strip(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride, int pixels,
-                  const struct strip *s, char *y)
+                  bool edge, const struct strip *s, char *y)
 {
     const struct depthwise *d = s->d;
+    const int64_t left = -s->column, right = d->in[1] - s->column;
     __m512 acc[8][2];
     UNROLL for (int j = 0; j < pixels; j++)
     {
@@ -72,11 +74,16 @@ INLINE void strip(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride, 
         if (!s->x[i])
             continue;
         const char *x = s->x[i] + s->column * s->x_step;
-        const float *w = s->w + i * kernel * BLOCK;
+        __m512 w[5][2];
+        UNROLL for (int64_t k = 0; k < kernel; k++)
+        {
+            w[k][0] = _mm512_loadu_ps(s->w + (i * kernel + k) * BLOCK);
+            w[k][1] = _mm512_loadu_ps(s->w + (i * kernel + k) * BLOCK + 16);
+        }
         UNROLL for (int64_t at = 0; at < (pixels - 1) * stride + kernel; at++)
         {
             __m512 v[2];
-            if (pixels == 1 && (s->column + at < 0 || s->column + at >= d->in[1]))
+            if (edge && (at < left || at >= right))
                 continue;
             load(from_bf16, x + at * s->x_step, s->mask, v);
             UNROLL for (int j = 0; j < pixels; j++)
@@ -84,8 +91,8 @@ INLINE void strip(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride, 
                 const int64_t tap = at - j * stride;
                 if (tap < 0 || tap >= kernel)
                     continue;
-                acc[j][0] = _mm512_fmadd_ps(v[0], _mm512_loadu_ps(w + tap * BLOCK), acc[j][0]);
-                acc[j][1] = _mm512_fmadd_ps(v[1], _mm512_loadu_ps(w + tap * BLOCK + 16), acc[j][1]);
+                acc[j][0] = _mm512_fmadd_ps(v[0], w[tap][0], acc[j][0]);
+                acc[j][1] = _mm512_fmadd_ps(v[1], w[tap][1], acc[j][1]);
             }
         }
     }
@@ -105,17 +112,19 @@ INLINE void row(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride,
     const int64_t from_size = from_bf16 ? 2 : 4, to_size = to_bf16 ? 2 : 4,
                   top = (p->y_row + r) * stride - d->pad[0];
     const char *x[5] = {0};
-    for (int64_t i = 0; i < kernel; i++) {
+    for (int64_t i = 0, last = -1; i < kernel; i++) {
+        if (top + i < 0 || top + i >= d->in[0])
+            continue;
         const int64_t from = top + i - p->x_row;
-        if (top + i >= 0 && top + i < d->in[0])
-            x[i] =
-                (const char *)p->x + (p->x_ring ? from % p->x_ring : from) * d->in[1] * p->x_step;
+        if (!p->x_ring)
+            last = from;
+        else if (last < 0)
+            last = (int64_t)((uint32_t)from % (uint32_t)p->x_ring);
+        else
+            last = last + 1 == p->x_ring ? 0 : last + 1;
+        x[i] = (const char *)p->x + last * d->in[1] * p->x_step;
     }
     char *y = (char *)p->y + r * d->out[1] * p->y_step;
-    /* Columns of y whose windows lie inside x. */
-    int64_t inner = (d->pad[1] + stride - 1) / stride,
-            end = d->in[1] + d->pad[1] < kernel ? 0 : (d->in[1] + d->pad[1] - kernel) / stride + 1;
-    end = end > d->out[1] ? d->out[1] : end;
     for (int64_t c = 0; c < p->n_channels; c += BLOCK) {
         int64_t left = p->n_channels - c;
         struct strip s = {.d = d,
@@ -126,23 +135,24 @@ INLINE void row(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride,
                           .mask = left < BLOCK ? ((__mmask32)1 << left) - 1 : ~(__mmask32)0};
         for (int64_t i = 0; i < kernel; i++)
             s.x[i] = x[i] ? x[i] + c * from_size : NULL;
-        for (int64_t o = 0; o < d->out[1];) {
-            int64_t room = o < inner ? 1 : end - o;
-            char *to = y + o * p->y_step + c * to_size;
-            s.column = o * stride - d->pad[1];
-            if (room >= 8) {
-                strip(from_bf16, to_bf16, kernel, stride, 8, &s, to);
-                o += 8;
-            } else if (room >= 4) {
-                strip(from_bf16, to_bf16, kernel, stride, 4, &s, to);
-                o += 4;
-            } else if (room >= 2) {
-                strip(from_bf16, to_bf16, kernel, stride, 2, &s, to);
-                o += 2;
-            } else {
-                strip(from_bf16, to_bf16, kernel, stride, 1, &s, to);
-                o += 1;
-            }
+        for (int64_t o = 0; o < d->out[1]; o += d->strip) {
+            const int64_t at = o + d->strip > d->out[1] ? d->out[1] - d->strip : o;
+            char *to = y + at * p->y_step + c * to_size;
+            s.column = at * stride - d->pad[1];
+            const bool edge =
+                s.column < 0 || s.column + (d->strip - 1) * stride + kernel > d->in[1];
+            if (d->strip == 8 && !edge)
+                strip(from_bf16, to_bf16, kernel, stride, 8, false, &s, to);
+            else if (d->strip == 8)
+                strip(from_bf16, to_bf16, kernel, stride, 8, true, &s, to);
+            else if (d->strip == 7 && !edge)
+                strip(from_bf16, to_bf16, kernel, stride, 7, false, &s, to);
+            else if (d->strip == 7)
+                strip(from_bf16, to_bf16, kernel, stride, 7, true, &s, to);
+            else if (d->strip == 4)
+                strip(from_bf16, to_bf16, kernel, stride, 4, true, &s, to);
+            else
+                strip(from_bf16, to_bf16, kernel, stride, 1, true, &s, to);
         }
     }
 }
@@ -234,6 +244,21 @@ static enum graft_status pack(struct depthwise *d, const struct gr_tensor *w,
     return s;
 }
 
+/* The longest strip of which few enough cover a row; the last one reaches back. */
+static int64_t choose_strip(int64_t width)
+{
+    static const int lengths[] = {8, 7, 4, 1};
+    int64_t best = 1, least = INT64_MAX;
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        const int64_t n = (width + lengths[i] - 1) / lengths[i], work = n * (lengths[i] + 1);
+        if (lengths[i] <= width && work < least) {
+            best = lengths[i];
+            least = work;
+        }
+    }
+    return best;
+}
+
 enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c, enum gr_dtype src,
                                  struct graft_error *err)
 {
@@ -254,6 +279,7 @@ enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c,
                           .out = {win.out[0], win.out[1]},
                           .kernel = w->dim[2],
                           .stride = win.stride[0],
+                          .strip = choose_strip(win.out[1]),
                           .pad = {win.pad_l[0], win.pad_l[1]},
                           .src = src,
                           .dst = c->bf16 ? GR_BF16 : GR_F32};

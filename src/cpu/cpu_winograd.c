@@ -128,7 +128,7 @@ INLINE void product(const int rows, int64_t ic, const float *v, const float *u, 
 {
     __m512 acc[PANEL_ROWS][2];
     UNROLL for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-    panel_sums(rows, ic, v, ic, u, acc);
+    panel_sums(rows, true, ic, v, ic, u, acc);
     UNROLL for (int r = 0; r < rows; r++)
     {
         _mm512_storeu_ps(m + r * oc, acc[r][0]);

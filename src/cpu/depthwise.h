@@ -9,6 +9,7 @@ enum { DEPTHWISE_BLOCK = 32 }; /* channels at a time */
 
 struct depthwise {
     int64_t n, c, in[2], out[2], kernel, stride, pad[2];
+    int64_t strip;          /* pixels of y in a row that are computed at a time */
     enum gr_dtype src, dst; /* of x and y: both alike, or fp32 to bf16 */
     float low, high;        /* y is clipped to them */
     float *w;               /* (block, row, column, 32) */
