@@ -5,8 +5,37 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-enum { PANEL_ROWS = 12 };
+/* PANEL_AHEAD: bytes of w that are asked for before they are needed; they may lie far away. */
+enum { PANEL_ROWS = 12, PANEL_AHEAD = 4096 };
 #define PANEL_UNROLL _Pragma("GCC unroll 12")
+
+/* How many of the rows that are left the next group has: groups are as equal as can be. */
+static inline int64_t panel_group(int64_t left)
+{
+    const int64_t groups = (left + PANEL_ROWS - 1) / PANEL_ROWS;
+    return (left + groups - 1) / groups;
+}
+
+/* DO(n) with n as a constant. */
+#define PANEL_CASE(n, DO)                                                                          \
+    case n:                                                                                        \
+        DO(n);                                                                                     \
+        break
+#define PANEL_SWITCH(n, DO)                                                                        \
+    switch (n) {                                                                                   \
+        PANEL_CASE(1, DO);                                                                         \
+        PANEL_CASE(2, DO);                                                                         \
+        PANEL_CASE(3, DO);                                                                         \
+        PANEL_CASE(4, DO);                                                                         \
+        PANEL_CASE(5, DO);                                                                         \
+        PANEL_CASE(6, DO);                                                                         \
+        PANEL_CASE(7, DO);                                                                         \
+        PANEL_CASE(8, DO);                                                                         \
+        PANEL_CASE(9, DO);                                                                         \
+        PANEL_CASE(10, DO);                                                                        \
+        PANEL_CASE(11, DO);                                                                        \
+        PANEL_CASE(12, DO);                                                                        \
+    }
 
 /* acc += `rows` (a constant, at most 12) rows of x, x_step numbers apart, times w (k, 32). */
 static inline __attribute__((always_inline, target("avx512f"))) void
@@ -15,6 +44,8 @@ panel_sums(const int rows, int64_t k, const float *x, int64_t x_step, const floa
 {
     for (int64_t i = 0; i < k; i++) {
         const __m512 a = _mm512_loadu_ps(w + i * 32), b = _mm512_loadu_ps(w + i * 32 + 16);
+        _mm_prefetch((const char *)(w + i * 32) + PANEL_AHEAD, _MM_HINT_T0);
+        _mm_prefetch((const char *)(w + i * 32) + PANEL_AHEAD + 64, _MM_HINT_T0);
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {
             const __m512 v = _mm512_set1_ps(x[r * x_step + i]);
