@@ -3,7 +3,9 @@
 #define GR_CPU_PANEL_SUMS_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 /* PANEL_AHEAD: bytes of w that are asked for before they are needed; they may lie far away. */
 enum { PANEL_ROWS = 12, PANEL_AHEAD = 4096 };
@@ -53,6 +55,35 @@ panel_sums(const int rows, int64_t k, const float *x, int64_t x_step, const floa
             acc[r][1] = _mm512_fmadd_ps(v, b, acc[r][1]);
         }
     }
+}
+
+/* One pair of rows of w (32, 2). */
+static inline __attribute__((always_inline, target("avx512f,avx512bf16"))) void
+panel_add_pair(const int rows, const bool half, const char *x, int64_t x_step, const char *w,
+               __m512 acc[PANEL_ROWS][2])
+{
+    const __m512bh a = (__m512bh)_mm512_loadu_ps(w), b = (__m512bh)_mm512_loadu_ps(w + 64);
+    PANEL_UNROLL for (int r = 0; r < rows; r++)
+    {
+        int32_t pair = 0;
+        memcpy(&pair, x + r * x_step, half ? 2 : 4);
+        const __m512bh v = (__m512bh)_mm512_set1_epi32(pair);
+        acc[r][0] = _mm512_dpbf16_ps(acc[r][0], a, v);
+        acc[r][1] = _mm512_dpbf16_ps(acc[r][1], b, v);
+    }
+}
+
+/* The same in bf16, with w (k / 2 rounded up, 32, 2); x_step counts bytes. Where k is odd, what
+   follows a row of x is not read: it might be infinite, and 0 times that is not 0. */
+static inline __attribute__((always_inline, target("avx512f,avx512bf16"))) void
+panel_sums_bf16(const int rows, int64_t k, const char *x, int64_t x_step, const char *w,
+                __m512 acc[PANEL_ROWS][2])
+{
+    int64_t i = 0;
+    for (; i + 2 <= k; i += 2)
+        panel_add_pair(rows, false, x + i * 2, x_step, w + i * 64, acc);
+    if (i < k)
+        panel_add_pair(rows, true, x + i * 2, x_step, w + i * 64, acc);
 }
 
 #endif
