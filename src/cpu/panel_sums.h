@@ -39,6 +39,13 @@ static inline int64_t panel_group(int64_t left)
         PANEL_CASE(12, DO);                                                                        \
     }
 
+/* For two lines of what is read in turn. */
+static inline void panel_ask(const void *now)
+{
+    __builtin_prefetch((const char *)now + PANEL_AHEAD);
+    __builtin_prefetch((const char *)now + PANEL_AHEAD + 64);
+}
+
 /* acc += `rows` (a constant, at most 12) rows of x, x_step numbers apart, times w (k, 32). */
 static inline __attribute__((always_inline, target("avx512f"))) void
 panel_sums(const int rows, int64_t k, const float *x, int64_t x_step, const float *w,
@@ -46,8 +53,7 @@ panel_sums(const int rows, int64_t k, const float *x, int64_t x_step, const floa
 {
     for (int64_t i = 0; i < k; i++) {
         const __m512 a = _mm512_loadu_ps(w + i * 32), b = _mm512_loadu_ps(w + i * 32 + 16);
-        _mm_prefetch((const char *)(w + i * 32) + PANEL_AHEAD, _MM_HINT_T0);
-        _mm_prefetch((const char *)(w + i * 32) + PANEL_AHEAD + 64, _MM_HINT_T0);
+        panel_ask(w + i * 32);
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {
             const __m512 v = _mm512_set1_ps(x[r * x_step + i]);
@@ -63,6 +69,7 @@ panel_add_pair(const int rows, const bool half, const char *x, int64_t x_step, c
                __m512 acc[PANEL_ROWS][2])
 {
     const __m512bh a = (__m512bh)_mm512_loadu_ps(w), b = (__m512bh)_mm512_loadu_ps(w + 64);
+    panel_ask(w);
     PANEL_UNROLL for (int r = 0; r < rows; r++)
     {
         int32_t pair = 0;
