@@ -39,91 +39,109 @@ struct winograd {
 #define SUB(a, b)     _mm512_sub_ps(a, b)
 #define MADD(k, a, b) _mm512_fmadd_ps(_mm512_set1_ps(k), a, b)
 
-/* The transpose of B times six values. */
-INLINE void transform_in(__m512 v[SIDE])
+/* Both transforms come in halves, which share nothing: a whole one of 6x6 vectors would not fit the
+   registers. The first or the last three values of the transpose of B times six. */
+INLINE void transform_in(const int half, const __m512 v[SIDE], __m512 to[SIDE / 2])
 {
-    __m512 a = MADD(-4, v[2], v[4]), b = MADD(-4, v[1], v[3]);
-    __m512 c = SUB(v[4], v[2]), d = SUB(v[3], v[1]);
-    __m512 first = MADD(4, v[0], MADD(-5, v[2], v[4])), last = MADD(4, v[1], MADD(-5, v[3], v[5]));
-    v[0] = first;
-    v[1] = ADD(a, b);
-    v[2] = SUB(a, b);
-    v[3] = MADD(2, d, c);
-    v[4] = MADD(-2, d, c);
-    v[5] = last;
+    if (!half) {
+        const __m512 a = MADD(-4, v[2], v[4]), b = MADD(-4, v[1], v[3]);
+        to[0] = MADD(4, v[0], MADD(-5, v[2], v[4]));
+        to[1] = ADD(a, b);
+        to[2] = SUB(a, b);
+    } else {
+        const __m512 c = SUB(v[4], v[2]), d = SUB(v[3], v[1]);
+        to[0] = MADD(2, d, c);
+        to[1] = MADD(-2, d, c);
+        to[2] = MADD(4, v[1], MADD(-5, v[3], v[5]));
+    }
 }
 
-/* The transpose of A times six values gives four. */
-INLINE void transform_out(__m512 v[SIDE])
+/* The even or the odd ones of the four values of the transpose of A times six. */
+INLINE void transform_out(const int odd, const __m512 v[SIDE], __m512 to[STEP / 2])
 {
-    __m512 a = ADD(v[1], v[2]), b = SUB(v[1], v[2]), c = ADD(v[3], v[4]), d = SUB(v[3], v[4]);
-    v[0] = ADD(ADD(v[0], a), c);
-    v[1] = MADD(2, d, b);
-    v[2] = MADD(4, c, a);
-    v[3] = ADD(MADD(8, d, b), v[5]);
+    if (!odd) {
+        const __m512 a = ADD(v[1], v[2]), c = ADD(v[3], v[4]);
+        to[0] = ADD(ADD(v[0], a), c);
+        to[1] = MADD(4, c, a);
+    } else {
+        const __m512 b = SUB(v[1], v[2]), d = SUB(v[3], v[4]);
+        to[0] = MADD(2, d, b);
+        to[1] = ADD(MADD(8, d, b), v[5]);
+    }
 }
 
 static TARGET void tile_in(const struct winograd *s, const float *x, int64_t top, int64_t left,
-                           float *v, int64_t stride)
+                           float *v)
 {
-    const float *pixel[POINTS];
-    for (int i = 0; i < POINTS; i++) {
-        int64_t r = top + i / SIDE, c = left + i % SIDE;
-        bool inside = r >= 0 && r < s->in[0] && c >= 0 && c < s->in[1];
-        pixel[i] = inside ? x + (r * s->in[1] + c) * s->ic : s->zeros;
+    const float *pixel[SIDE][SIDE];
+    for (int r = 0; r < SIDE; r++) {
+        const float *row = x + ((top + r) * s->in[1] + left) * s->ic;
+        const bool inside = top + r >= 0 && top + r < s->in[0];
+        for (int c = 0; c < SIDE; c++)
+            pixel[r][c] =
+                inside && left + c >= 0 && left + c < s->in[1] ? row + c * s->ic : s->zeros;
     }
-    for (int64_t k = 0; k < s->ic; k += LANES) {
-        __m512 t[SIDE][SIDE];
-        UNROLL for (int c = 0; c < SIDE; c++)
+    for (int64_t k = 0; k < s->ic; k += LANES)
+        UNROLL for (int half = 0; half < 2; half++)
         {
-            __m512 col[SIDE];
-            UNROLL for (int r = 0; r < SIDE; r++) col[r] = _mm512_loadu_ps(pixel[r * SIDE + c] + k);
-            transform_in(col);
-            UNROLL for (int r = 0; r < SIDE; r++) t[r][c] = col[r];
-        }
-        UNROLL for (int r = 0; r < SIDE; r++)
-        {
-            transform_in(t[r]);
+            __m512 t[SIDE / 2][SIDE];
             UNROLL for (int c = 0; c < SIDE; c++)
-                _mm512_storeu_ps(v + (r * SIDE + c) * stride + k, t[r][c]);
-        }
-    }
-}
-
-static TARGET void tile_out(const struct winograd *s, const float *m, int64_t stride, float *y,
-                            int64_t top, int64_t left)
-{
-    const int64_t rows = s->out[0] - top < STEP ? s->out[0] - top : STEP,
-                  cols = s->out[1] - left < STEP ? s->out[1] - left : STEP;
-    const __m512 low = _mm512_set1_ps(s->low), high = _mm512_set1_ps(s->high);
-    for (int64_t k = 0; k < s->oc; k += LANES) {
-        const __m512 bias = _mm512_loadu_ps(s->bias + k);
-        __m512 t[STEP][SIDE];
-        UNROLL for (int c = 0; c < SIDE; c++)
-        {
-            __m512 col[SIDE];
-            UNROLL for (int r = 0; r < SIDE; r++) col[r] =
-                _mm512_loadu_ps(m + (r * SIDE + c) * stride + k);
-            transform_out(col);
-            UNROLL for (int r = 0; r < STEP; r++) t[r][c] = col[r];
-        }
-        UNROLL for (int r = 0; r < STEP; r++)
-        {
-            if (r >= rows)
-                continue;
-            transform_out(t[r]);
-            UNROLL for (int c = 0; c < STEP; c++)
             {
-                if (c >= cols)
-                    continue;
-                float *to = y + ((top + r) * s->out[1] + left + c) * s->oc + k;
-                __m512 sum = ADD(t[r][c], bias);
-                if (s->add)
-                    sum = ADD(sum, _mm512_loadu_ps(to));
-                _mm512_storeu_ps(to, _mm512_min_ps(high, _mm512_max_ps(low, sum))); /* NaN stays */
+                __m512 col[SIDE], to[SIDE / 2];
+                UNROLL for (int r = 0; r < SIDE; r++) col[r] = _mm512_loadu_ps(pixel[r][c] + k);
+                transform_in(half, col, to);
+                UNROLL for (int r = 0; r < SIDE / 2; r++) t[r][c] = to[r];
+            }
+            UNROLL for (int r = 0; r < SIDE / 2; r++)
+            {
+                float *y = v + (half * SIDE / 2 + r) * SIDE * s->v_step + k;
+                __m512 to[SIDE];
+                transform_in(0, t[r], to);
+                transform_in(1, t[r], to + SIDE / 2);
+                UNROLL for (int c = 0; c < SIDE; c++) _mm512_storeu_ps(y + c * s->v_step, to[c]);
             }
         }
-    }
+}
+
+static TARGET void tile_out(const struct winograd *s, const float *m, float *y, int64_t top,
+                            int64_t left)
+{
+    const int64_t rows = s->out[0] - top, cols = s->out[1] - left;
+    const __m512 low = _mm512_set1_ps(s->low), high = _mm512_set1_ps(s->high);
+    for (int64_t k = 0; k < s->oc; k += LANES)
+        UNROLL for (int odd = 0; odd < 2; odd++)
+        {
+            const __m512 bias = _mm512_loadu_ps(s->bias + k);
+            __m512 t[STEP / 2][SIDE];
+            UNROLL for (int c = 0; c < SIDE; c++)
+            {
+                __m512 col[SIDE], to[STEP / 2];
+                UNROLL for (int r = 0; r < SIDE; r++) col[r] =
+                    _mm512_loadu_ps(m + (r * SIDE + c) * s->m_step + k);
+                transform_out(odd, col, to);
+                UNROLL for (int r = 0; r < STEP / 2; r++) t[r][c] = to[r];
+            }
+            UNROLL for (int r = 0; r < STEP / 2; r++)
+            {
+                const int row = 2 * r + odd;
+                __m512 to[2][STEP / 2];
+                if (row >= rows)
+                    continue;
+                transform_out(0, t[r], to[0]);
+                transform_out(1, t[r], to[1]);
+                UNROLL for (int c = 0; c < STEP; c++)
+                {
+                    if (c >= cols)
+                        continue;
+                    float *at = y + ((top + row) * s->out[1] + left + c) * s->oc + k;
+                    __m512 sum = ADD(to[c % 2][c / 2], bias);
+                    if (s->add)
+                        sum = ADD(sum, _mm512_loadu_ps(at));
+                    /* NaN stays */
+                    _mm512_storeu_ps(at, _mm512_min_ps(high, _mm512_max_ps(low, sum)));
+                }
+            }
+        }
 }
 
 /* rows x 32 of m = rows of v times a panel of u */
@@ -182,14 +200,14 @@ static enum graft_status winograd_forward(const void *state, void *bound, const 
         for (int64_t t = 0; t < tiles; t++) {
             int64_t picture = tile_place(s, first + t, &top, &left);
             tile_in(s, (const float *)in[0] + picture * s->in[0] * s->in[1] * s->ic,
-                    top - s->pad[0], left - s->pad[1], v + t * s->ic, s->v_step);
+                    top - s->pad[0], left - s->pad[1], v + t * s->ic);
         }
         for (int p = 0; p < POINTS; p++)
             products(s, tiles, v + p * s->v_step, s->u + p * s->u_step, m + p * s->m_step);
         for (int64_t t = 0; t < tiles; t++) {
             int64_t picture = tile_place(s, first + t, &top, &left);
-            tile_out(s, m + t * s->oc, s->m_step,
-                     (float *)out[0] + picture * s->out[0] * s->out[1] * s->oc, top, left);
+            tile_out(s, m + t * s->oc, (float *)out[0] + picture * s->out[0] * s->out[1] * s->oc,
+                     top, left);
         }
     }
     return GRAFT_OK;
