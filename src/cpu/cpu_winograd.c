@@ -19,7 +19,7 @@ static enum graft_status refuse(struct graft_error *err)
    time would fall into one set of the first-level cache. */
 enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = 16, PANEL = 32, GAP = 16 };
 /* What v and m of a block may take, and the fewest tiles of one: each reads all of u. */
-enum { BLOCK_SIZE = 1 << 20, LEAST_TILES = 24 };
+enum { BLOCK_SIZE = 1 << 20, LEAST_TILES = 36 };
 
 struct winograd {
     int64_t n, ic, oc, in[2], out[2], pad[2];

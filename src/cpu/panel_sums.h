@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* PANEL_AHEAD: bytes of w that are asked for before they are needed; they may lie far away. */
-enum { PANEL_ROWS = 12, PANEL_AHEAD = 4096 };
+enum { PANEL_ROWS = 12, PANEL_AHEAD = 8192 };
 #define PANEL_UNROLL _Pragma("GCC unroll 12")
 
 /* How many of the rows that are left the next group has: groups are as equal as can be. */
