@@ -12,10 +12,12 @@ static enum graft_status refuse(struct graft_error *err)
 #include <omp.h>
 
 /* All pixels times one matrix. A block of pixels that fits the second-level cache is multiplied by
-   one panel of weights after the other. oneDNN does that as fast; but where a residual is added, it
-   waits for every line of it, while here the next panel's are under way as one is multiplied. Under
-   a stride the pixels that are read are gathered first. AMX tiles have a kernel of their own. */
-enum { BLOCK = 96, LINE = 64 };
+   one panel of weights after the other, a part of it at a time: before that, the part's residual
+   for the next panel is asked for. oneDNN waits for every line of a residual. Under a stride the
+   pixels that are read are gathered first. AMX tiles have a kernel of their own (conv_tiles). */
+enum { BLOCK = 96, PART = 24, LINE = 64 };
+/* With fewer channels or pixels a panel's sums are hardly begun when they are stored. */
+enum { SHALLOWEST = 16, FEWEST = 12 };
 
 struct pointwise {
     struct panels panels;
@@ -44,12 +46,7 @@ static void gather(const struct pointwise *s, const char *x, int64_t first, int6
     }
 }
 
-static int64_t n_pixels(const struct pointwise *s, int64_t first)
-{
-    return s->pixels - first < s->block ? s->pixels - first : s->block;
-}
-
-/* Asks for a panel's residual, which lies in y. */
+/* Asks for the residual of a panel, which lies in y. */
 static void ask(const struct pointwise *s, const char *y, int64_t n)
 {
     for (int64_t k = 0; k < n; k++, y += s->y_step)
@@ -57,12 +54,36 @@ static void ask(const struct pointwise *s, const char *y, int64_t n)
             __builtin_prefetch(y + at, 1);
 }
 
+/* n pixels of x times a panel. */
+static void multiply(const struct pointwise *s, int64_t panel, int64_t n, const char *x, char *y)
+{
+    struct panel_tail t = {.y = y + panel * PANEL * s->size,
+                           .y_step = s->y_step,
+                           .y_dtype = s->dst,
+                           .add_step = s->y_step,
+                           .low = s->low,
+                           .high = s->high,
+                           .n = PANEL};
+    if (!s->add) {
+        panels_run(&s->panels, panel, n, x, s->x_step, &t);
+        return;
+    }
+    for (int64_t left = n, part; left; left -= part) {
+        part = left < PART ? left : PART;
+        t.add = t.y;
+        if ((panel + 1) * PANEL < s->oc)
+            ask(s, (char *)t.y + PANEL * s->size, part);
+        panels_run(&s->panels, panel, part, x, s->x_step, &t);
+        x += part * s->x_step;
+        t.y = (char *)t.y + part * s->y_step;
+    }
+}
+
 static enum graft_status pointwise_forward(const void *state, void *bound, const void *const *in,
                                            void *const *out, void *scratch, struct graft_error *err)
 {
     const struct pointwise *s = state;
-    const int64_t n_panels = (s->oc + PANEL - 1) / PANEL,
-                  n_blocks = (s->pixels + s->block - 1) / s->block;
+    const int64_t n_panels = s->oc / PANEL, n_blocks = (s->pixels + s->block - 1) / s->block;
     (void)bound;
     (void)err;
 #pragma omp parallel num_threads(s->n_threads)
@@ -71,25 +92,12 @@ static enum graft_status pointwise_forward(const void *state, void *bound, const
         int64_t gathered = -1;
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n_blocks * n_panels; i++) {
-            const int64_t first = i / n_panels * s->block, panel = i % n_panels;
-            const char *x = (const char *)in[0] + first * s->x_step;
-            char *y = (char *)out[0] + first * s->y_step + panel * PANEL * s->size;
-            const struct panel_tail t = {.y = y,
-                                         .y_step = s->y_step,
-                                         .y_dtype = s->dst,
-                                         .add = s->add ? y : NULL,
-                                         .add_step = s->y_step,
-                                         .low = s->low,
-                                         .high = s->high,
-                                         .n = PANEL};
-            if (s->add && panel + 1 < n_panels)
-                ask(s, y + PANEL * s->size, n_pixels(s, first));
-            else if (s->add && i + 1 < n_blocks * n_panels)
-                ask(s, (char *)out[0] + (first + s->block) * s->y_step,
-                    n_pixels(s, first + s->block));
+            const int64_t first = i / n_panels * s->block, left = s->pixels - first,
+                          n = left < s->block ? left : s->block;
             if (s->gathers && gathered != first)
-                gather(s, in[0], gathered = first, n_pixels(s, first), own);
-            panels_run(&s->panels, panel, n_pixels(s, first), s->gathers ? own : x, s->x_step, &t);
+                gather(s, in[0], gathered = first, n, own);
+            multiply(s, i % n_panels, n, s->gathers ? own : (const char *)in[0] + first * s->x_step,
+                     (char *)out[0] + first * s->y_step);
         }
     }
     return GRAFT_OK;
@@ -133,10 +141,10 @@ static enum graft_status pointwise_plan(const struct gr_case *c, struct gr_choic
         d.gathers = d.gathers || d.in[i] != d.out[i];
     }
     d.pixels = d.n * d.out[0] * d.out[1];
-    if (d.oc % PANEL || d.ic < 16 || d.pixels < 12)
+    if (d.oc % PANEL || d.ic < SHALLOWEST || d.pixels < FEWEST)
         return refuse(err);
     const int64_t blocks = (d.pixels + BLOCK - 1) / BLOCK;
-    d.block = ((d.pixels + blocks - 1) / blocks + 11) / 12 * 12;
+    d.block = (d.pixels + blocks - 1) / blocks;
     enum graft_status st = panels_init_conv(&d.panels, unit, c, err);
     struct pointwise *state = st ? NULL : gr_alloc(sizeof *state);
     if (!st && !state) {

@@ -338,48 +338,31 @@ INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtyp
             finish(&v, y_dtype, GR_UNKNOWN, mask, NULL, y + r * y_step, acc[r][0], acc[r][1]);
 }
 
-/* In blocks of nearly the same size: a few rows alone would wait for their own sums. */
-INLINE void run_blocks(enum gr_dtype x_dtype, enum gr_dtype y_dtype, const struct panels *p,
+/* In groups of nearly the same size: a few rows alone would wait for their own sums. */
+INLINE void run_groups(enum gr_dtype x_dtype, enum gr_dtype y_dtype, const struct panels *p,
                        int64_t panel, int64_t m, const char *x, int64_t x_step,
                        const struct panel_tail *t, __mmask32 mask)
 {
-    for (int64_t at = 0, left = (m + PANEL_ROWS - 1) / PANEL_ROWS; left; left--) {
-        const int64_t rows = (m - at + left - 1) / left;
-#define ROWS(N)                                                                                    \
-    case N:                                                                                        \
-        run_rows(N, x_dtype, y_dtype, p, panel, at, x, x_step, t, mask);                           \
-        break;
-        switch (rows) {
-            ROWS(1)
-            ROWS(2)
-            ROWS(3)
-            ROWS(4)
-            ROWS(5)
-            ROWS(6)
-            ROWS(7)
-            ROWS(8)
-            ROWS(9)
-            ROWS(10)
-            ROWS(11)
-            ROWS(12)
-        }
-        at += rows;
+    for (int64_t at = 0, n; at < m; at += n) {
+        n = panel_group(m - at);
+#define ROWS(rows) run_rows(rows, x_dtype, y_dtype, p, panel, at, x, x_step, t, mask)
+        PANEL_SWITCH(n, ROWS);
     }
 }
 
 TARGET static void run_f32(const struct panels *p, int64_t panel, int64_t m, const char *x,
                            int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
-    run_blocks(GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
+    run_groups(GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
 TARGET static void run_bf16(const struct panels *p, int64_t panel, int64_t m, const char *x,
                             int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
     if (t->y_dtype == GR_BF16)
-        run_blocks(GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
+        run_groups(GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
     else
-        run_blocks(GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
+        run_groups(GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
