@@ -11,11 +11,11 @@ static enum graft_status refuse(struct graft_error *err)
 #include "cpu/panels.h"
 #include <omp.h>
 
-/* All pixels times one matrix. A block of pixels that fits the second-level cache is multiplied by
-   one panel of weights after the other, a part of it at a time: before that, the part's residual
-   for the next panel is asked for. oneDNN waits for every line of a residual. Under a stride the
-   pixels that are read are gathered first. AMX tiles have a kernel of their own (conv_tiles). */
-enum { BLOCK = 96, PART = 24, LINE = 64 };
+/* All pixels times one matrix: a block of pixels that fits the second-level cache times one panel
+   of weights after the other. oneDNN, which waits for every line of a residual, takes up to twice
+   as long with one, and a little longer without. Under a stride the pixels that are read are
+   gathered first. AMX tiles have a kernel of their own (conv_tiles). */
+enum { BLOCK = 96 };
 /* With fewer channels or pixels a panel's sums are hardly begun when they are stored. */
 enum { SHALLOWEST = 16, FEWEST = 12 };
 
@@ -46,37 +46,19 @@ static void gather(const struct pointwise *s, const char *x, int64_t first, int6
     }
 }
 
-/* Asks for the residual of a panel, which lies in y. */
-static void ask(const struct pointwise *s, const char *y, int64_t n)
-{
-    for (int64_t k = 0; k < n; k++, y += s->y_step)
-        for (int64_t at = 0; at < PANEL * s->size; at += LINE)
-            __builtin_prefetch(y + at, 1);
-}
-
 /* n pixels of x times a panel. */
 static void multiply(const struct pointwise *s, int64_t panel, int64_t n, const char *x, char *y)
 {
-    struct panel_tail t = {.y = y + panel * PANEL * s->size,
-                           .y_step = s->y_step,
-                           .y_dtype = s->dst,
-                           .add_step = s->y_step,
-                           .low = s->low,
-                           .high = s->high,
-                           .n = PANEL};
-    if (!s->add) {
-        panels_run(&s->panels, panel, n, x, s->x_step, &t);
-        return;
-    }
-    for (int64_t left = n, part; left; left -= part) {
-        part = left < PART ? left : PART;
-        t.add = t.y;
-        if ((panel + 1) * PANEL < s->oc)
-            ask(s, (char *)t.y + PANEL * s->size, part);
-        panels_run(&s->panels, panel, part, x, s->x_step, &t);
-        x += part * s->x_step;
-        t.y = (char *)t.y + part * s->y_step;
-    }
+    char *const to = y + panel * PANEL * s->size;
+    const struct panel_tail t = {.y = to,
+                                 .y_step = s->y_step,
+                                 .y_dtype = s->dst,
+                                 .add = s->add ? to : NULL,
+                                 .add_step = s->y_step,
+                                 .low = s->low,
+                                 .high = s->high,
+                                 .n = PANEL};
+    panels_run(&s->panels, panel, n, x, s->x_step, &t);
 }
 
 static enum graft_status pointwise_forward(const void *state, void *bound, const void *const *in,

@@ -312,6 +312,9 @@ INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtyp
 {
     const char *w = (const char *)p->w + (size_t)panel * panel_size(p);
     const float *b = p->b + panel * PANEL;
+    const int64_t y_step = t->y_step, add_step = t->add_step;
+    char *y = (char *)t->y + at * y_step;
+    const char *add = t->add ? (const char *)t->add + at * add_step : NULL;
     __m512 acc[PANEL_ROWS][2];
     PANEL_UNROLL for (int r = 0; r < rows; r++)
     {
@@ -319,6 +322,13 @@ INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtyp
         acc[r][1] = _mm512_load_ps(b + 16);
     }
     x += at * x_step;
+    if (add) /* what the next panel adds to these rows is on its way meanwhile */
+        PANEL_UNROLL for (int r = 0; r < rows; r++)
+        {
+            const char *next = add + r * add_step + PANEL * (x_dtype == GR_BF16 ? 2 : 4);
+            _mm_prefetch(next, _MM_HINT_T0);
+            _mm_prefetch(next + (x_dtype == GR_BF16 ? 0 : 64), _MM_HINT_T0);
+        }
     for (int64_t k = 0; k < p->taps; k++, w += tap_size(p)) {
         if (x_dtype == GR_BF16)
             panel_sums_bf16(rows, p->k, x + p->tap[k], x_step, w, acc);
@@ -327,9 +337,6 @@ INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtyp
                        (const float *)(const void *)w, acc);
     }
     const struct bounds v = load_bounds(t);
-    const int64_t y_step = t->y_step, add_step = t->add_step;
-    char *y = (char *)t->y + at * y_step;
-    const char *add = t->add ? (const char *)t->add + at * add_step : NULL;
     if (add)
         PANEL_UNROLL for (int r = 0; r < rows; r++) finish(
             &v, y_dtype, x_dtype, mask, add + r * add_step, y + r * y_step, acc[r][0], acc[r][1]);
