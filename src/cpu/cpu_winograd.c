@@ -14,13 +14,17 @@ static enum graft_status refuse(struct graft_error *err)
 /* Winograd's F(4x4, 3x3), as Lavin and Gray describe it: a tile of 6x6 pixels and the weights are
    transformed, multiplied at 36 points, and transformed back into 4x4 pixels, with a quarter of the
    multiplications. Channels last, fp32; the result differs from the direct sum in the last digits.
-   Tiles go through in blocks that fit the cache: v (36, tiles, ic) times u (36, oc/32, ic, 32)
-   gives m (36, tiles, oc). */
-enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = 16, PANEL = 32, BLOCK_SIZE = 3 << 19 };
+   Tiles go through in blocks: v (36, tiles, ic) times u (36, oc/32, ic, 32) gives m (36, tiles,
+   oc). Between the 36 matrices of each lies a line, or what is read and written of all of them at a
+   time would fall into one set of the first-level cache. */
+enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = 16, PANEL = 32, GAP = 16 };
+/* What v and m of a block may take, and the fewest tiles of one: each reads all of u. */
+enum { BLOCK_SIZE = 1 << 20, LEAST_TILES = 36 };
 
 struct winograd {
     int64_t n, ic, oc, in[2], out[2], pad[2];
     int64_t tiles[2], n_tiles, block; /* down, across; of all pictures; in a block */
+    int64_t u_step, v_step, m_step;   /* from one of the 36 matrices to the next */
     int n_threads;
     bool add;
     float low, high; /* y is clipped to them */
@@ -35,91 +39,109 @@ struct winograd {
 #define SUB(a, b)     _mm512_sub_ps(a, b)
 #define MADD(k, a, b) _mm512_fmadd_ps(_mm512_set1_ps(k), a, b)
 
-/* The transpose of B times six values. */
-INLINE void transform_in(__m512 v[SIDE])
+/* Both transforms come in halves, which share nothing: a whole one of 6x6 vectors would not fit the
+   registers. The first or the last three values of the transpose of B times six. */
+INLINE void transform_in(const int half, const __m512 v[SIDE], __m512 to[SIDE / 2])
 {
-    __m512 a = MADD(-4, v[2], v[4]), b = MADD(-4, v[1], v[3]);
-    __m512 c = SUB(v[4], v[2]), d = SUB(v[3], v[1]);
-    __m512 first = MADD(4, v[0], MADD(-5, v[2], v[4])), last = MADD(4, v[1], MADD(-5, v[3], v[5]));
-    v[0] = first;
-    v[1] = ADD(a, b);
-    v[2] = SUB(a, b);
-    v[3] = MADD(2, d, c);
-    v[4] = MADD(-2, d, c);
-    v[5] = last;
+    if (!half) {
+        const __m512 a = MADD(-4, v[2], v[4]), b = MADD(-4, v[1], v[3]);
+        to[0] = MADD(4, v[0], MADD(-5, v[2], v[4]));
+        to[1] = ADD(a, b);
+        to[2] = SUB(a, b);
+    } else {
+        const __m512 c = SUB(v[4], v[2]), d = SUB(v[3], v[1]);
+        to[0] = MADD(2, d, c);
+        to[1] = MADD(-2, d, c);
+        to[2] = MADD(4, v[1], MADD(-5, v[3], v[5]));
+    }
 }
 
-/* The transpose of A times six values gives four. */
-INLINE void transform_out(__m512 v[SIDE])
+/* The even or the odd ones of the four values of the transpose of A times six. */
+INLINE void transform_out(const int odd, const __m512 v[SIDE], __m512 to[STEP / 2])
 {
-    __m512 a = ADD(v[1], v[2]), b = SUB(v[1], v[2]), c = ADD(v[3], v[4]), d = SUB(v[3], v[4]);
-    v[0] = ADD(ADD(v[0], a), c);
-    v[1] = MADD(2, d, b);
-    v[2] = MADD(4, c, a);
-    v[3] = ADD(MADD(8, d, b), v[5]);
+    if (!odd) {
+        const __m512 a = ADD(v[1], v[2]), c = ADD(v[3], v[4]);
+        to[0] = ADD(ADD(v[0], a), c);
+        to[1] = MADD(4, c, a);
+    } else {
+        const __m512 b = SUB(v[1], v[2]), d = SUB(v[3], v[4]);
+        to[0] = MADD(2, d, b);
+        to[1] = ADD(MADD(8, d, b), v[5]);
+    }
 }
 
 static TARGET void tile_in(const struct winograd *s, const float *x, int64_t top, int64_t left,
-                           float *v, int64_t stride)
+                           float *v)
 {
-    const float *pixel[POINTS];
-    for (int i = 0; i < POINTS; i++) {
-        int64_t r = top + i / SIDE, c = left + i % SIDE;
-        bool inside = r >= 0 && r < s->in[0] && c >= 0 && c < s->in[1];
-        pixel[i] = inside ? x + (r * s->in[1] + c) * s->ic : s->zeros;
+    const float *pixel[SIDE][SIDE];
+    for (int r = 0; r < SIDE; r++) {
+        const float *row = x + ((top + r) * s->in[1] + left) * s->ic;
+        const bool inside = top + r >= 0 && top + r < s->in[0];
+        for (int c = 0; c < SIDE; c++)
+            pixel[r][c] =
+                inside && left + c >= 0 && left + c < s->in[1] ? row + c * s->ic : s->zeros;
     }
-    for (int64_t k = 0; k < s->ic; k += LANES) {
-        __m512 t[SIDE][SIDE];
-        UNROLL for (int c = 0; c < SIDE; c++)
+    for (int64_t k = 0; k < s->ic; k += LANES)
+        UNROLL for (int half = 0; half < 2; half++)
         {
-            __m512 col[SIDE];
-            UNROLL for (int r = 0; r < SIDE; r++) col[r] = _mm512_loadu_ps(pixel[r * SIDE + c] + k);
-            transform_in(col);
-            UNROLL for (int r = 0; r < SIDE; r++) t[r][c] = col[r];
-        }
-        UNROLL for (int r = 0; r < SIDE; r++)
-        {
-            transform_in(t[r]);
+            __m512 t[SIDE / 2][SIDE];
             UNROLL for (int c = 0; c < SIDE; c++)
-                _mm512_storeu_ps(v + (r * SIDE + c) * stride + k, t[r][c]);
-        }
-    }
-}
-
-static TARGET void tile_out(const struct winograd *s, const float *m, int64_t stride, float *y,
-                            int64_t top, int64_t left)
-{
-    const int64_t rows = s->out[0] - top < STEP ? s->out[0] - top : STEP,
-                  cols = s->out[1] - left < STEP ? s->out[1] - left : STEP;
-    const __m512 low = _mm512_set1_ps(s->low), high = _mm512_set1_ps(s->high);
-    for (int64_t k = 0; k < s->oc; k += LANES) {
-        const __m512 bias = _mm512_loadu_ps(s->bias + k);
-        __m512 t[STEP][SIDE];
-        UNROLL for (int c = 0; c < SIDE; c++)
-        {
-            __m512 col[SIDE];
-            UNROLL for (int r = 0; r < SIDE; r++) col[r] =
-                _mm512_loadu_ps(m + (r * SIDE + c) * stride + k);
-            transform_out(col);
-            UNROLL for (int r = 0; r < STEP; r++) t[r][c] = col[r];
-        }
-        UNROLL for (int r = 0; r < STEP; r++)
-        {
-            if (r >= rows)
-                continue;
-            transform_out(t[r]);
-            UNROLL for (int c = 0; c < STEP; c++)
             {
-                if (c >= cols)
-                    continue;
-                float *to = y + ((top + r) * s->out[1] + left + c) * s->oc + k;
-                __m512 sum = ADD(t[r][c], bias);
-                if (s->add)
-                    sum = ADD(sum, _mm512_loadu_ps(to));
-                _mm512_storeu_ps(to, _mm512_min_ps(high, _mm512_max_ps(low, sum))); /* NaN stays */
+                __m512 col[SIDE], to[SIDE / 2];
+                UNROLL for (int r = 0; r < SIDE; r++) col[r] = _mm512_loadu_ps(pixel[r][c] + k);
+                transform_in(half, col, to);
+                UNROLL for (int r = 0; r < SIDE / 2; r++) t[r][c] = to[r];
+            }
+            UNROLL for (int r = 0; r < SIDE / 2; r++)
+            {
+                float *y = v + (half * SIDE / 2 + r) * SIDE * s->v_step + k;
+                __m512 to[SIDE];
+                transform_in(0, t[r], to);
+                transform_in(1, t[r], to + SIDE / 2);
+                UNROLL for (int c = 0; c < SIDE; c++) _mm512_storeu_ps(y + c * s->v_step, to[c]);
             }
         }
-    }
+}
+
+static TARGET void tile_out(const struct winograd *s, const float *m, float *y, int64_t top,
+                            int64_t left)
+{
+    const int64_t rows = s->out[0] - top, cols = s->out[1] - left;
+    const __m512 low = _mm512_set1_ps(s->low), high = _mm512_set1_ps(s->high);
+    for (int64_t k = 0; k < s->oc; k += LANES)
+        UNROLL for (int odd = 0; odd < 2; odd++)
+        {
+            const __m512 bias = _mm512_loadu_ps(s->bias + k);
+            __m512 t[STEP / 2][SIDE];
+            UNROLL for (int c = 0; c < SIDE; c++)
+            {
+                __m512 col[SIDE], to[STEP / 2];
+                UNROLL for (int r = 0; r < SIDE; r++) col[r] =
+                    _mm512_loadu_ps(m + (r * SIDE + c) * s->m_step + k);
+                transform_out(odd, col, to);
+                UNROLL for (int r = 0; r < STEP / 2; r++) t[r][c] = to[r];
+            }
+            UNROLL for (int r = 0; r < STEP / 2; r++)
+            {
+                const int row = 2 * r + odd;
+                __m512 to[2][STEP / 2];
+                if (row >= rows)
+                    continue;
+                transform_out(0, t[r], to[0]);
+                transform_out(1, t[r], to[1]);
+                UNROLL for (int c = 0; c < STEP; c++)
+                {
+                    if (c >= cols)
+                        continue;
+                    float *at = y + ((top + row) * s->out[1] + left + c) * s->oc + k;
+                    __m512 sum = ADD(to[c % 2][c / 2], bias);
+                    if (s->add)
+                        sum = ADD(sum, _mm512_loadu_ps(at));
+                    /* NaN stays */
+                    _mm512_storeu_ps(at, _mm512_min_ps(high, _mm512_max_ps(low, sum)));
+                }
+            }
+        }
 }
 
 /* rows x 32 of m = rows of v times a panel of u */
@@ -136,24 +158,18 @@ INLINE void product(const int rows, int64_t ic, const float *v, const float *u, 
     }
 }
 
+/* A few tiles times all panels: their rows of v stay in the first-level cache, while the panels
+   stream through it. */
 static TARGET void products(const struct winograd *s, int64_t tiles, const float *v, const float *u,
                             float *m)
 {
     const int64_t ic = s->ic, oc = s->oc;
-    for (int64_t o = 0; o < oc; o += PANEL, u += ic * PANEL) {
-        int64_t t = 0;
-        for (; t + 12 <= tiles; t += 12)
-            product(12, ic, v + t * ic, u, m + t * oc + o, oc);
-        if (t + 8 <= tiles) {
-            product(8, ic, v + t * ic, u, m + t * oc + o, oc);
-            t += 8;
+    for (int64_t left = tiles, n; left; left -= n, v += n * ic, m += n * oc) {
+        n = panel_group(left);
+        for (int64_t o = 0; o < oc; o += PANEL) {
+#define PRODUCT(rows) product(rows, ic, v, u + o * ic, m + o, oc)
+            PANEL_SWITCH(n, PRODUCT);
         }
-        if (t + 4 <= tiles) {
-            product(4, ic, v + t * ic, u, m + t * oc + o, oc);
-            t += 4;
-        }
-        for (; t < tiles; t++)
-            product(1, ic, v + t * ic, u, m + t * oc + o, oc);
     }
 }
 
@@ -178,21 +194,20 @@ static enum graft_status winograd_forward(const void *state, void *bound, const 
         const int64_t first = b * s->block,
                       tiles = s->n_tiles - first < s->block ? s->n_tiles - first : s->block;
         float *v =
-            (float *)scratch + (int64_t)omp_get_thread_num() * POINTS * s->block * (s->ic + s->oc);
-        float *m = v + POINTS * s->block * s->ic;
+            (float *)scratch + (int64_t)omp_get_thread_num() * POINTS * (s->v_step + s->m_step);
+        float *m = v + POINTS * s->v_step;
         int64_t top, left;
         for (int64_t t = 0; t < tiles; t++) {
             int64_t picture = tile_place(s, first + t, &top, &left);
             tile_in(s, (const float *)in[0] + picture * s->in[0] * s->in[1] * s->ic,
-                    top - s->pad[0], left - s->pad[1], v + t * s->ic, tiles * s->ic);
+                    top - s->pad[0], left - s->pad[1], v + t * s->ic);
         }
         for (int p = 0; p < POINTS; p++)
-            products(s, tiles, v + p * tiles * s->ic, s->u + p * s->ic * s->oc,
-                     m + p * tiles * s->oc);
+            products(s, tiles, v + p * s->v_step, s->u + p * s->u_step, m + p * s->m_step);
         for (int64_t t = 0; t < tiles; t++) {
             int64_t picture = tile_place(s, first + t, &top, &left);
-            tile_out(s, m + t * s->oc, tiles * s->oc,
-                     (float *)out[0] + picture * s->out[0] * s->out[1] * s->oc, top, left);
+            tile_out(s, m + t * s->oc, (float *)out[0] + picture * s->out[0] * s->out[1] * s->oc,
+                     top, left);
         }
     }
     return GRAFT_OK;
@@ -246,7 +261,7 @@ static TARGET void transform_weights(struct winograd *s, const float *w)
                 __m512 v[SIDE];
                 transform_taps(t[i][0], t[i][1], t[i][2], v);
                 UNROLL for (int j = 0; j < SIDE; j++)
-                    _mm512_storeu_ps(to + (i * SIDE + j) * ic * oc, v[j]);
+                    _mm512_storeu_ps(to + (i * SIDE + j) * s->u_step, v[j]);
             }
         }
     }
@@ -259,7 +274,7 @@ static enum graft_status fill(struct winograd *s, const struct gr_tensor *w,
     enum graft_status st = gr_const_f32(w, &wt, err);
     if (!st && b)
         st = gr_const_f32(b, &bt, err);
-    s->u = gr_alloc_aligned((size_t)(POINTS * s->ic * s->oc) * sizeof *s->u, false);
+    s->u = gr_alloc_aligned((size_t)(POINTS * s->u_step) * sizeof *s->u, false);
     s->bias = gr_alloc_aligned((size_t)s->oc * sizeof *s->bias, true);
     s->zeros = gr_alloc_aligned((size_t)s->ic * sizeof *s->zeros, true);
     if (!st && (!s->u || !s->bias || !s->zeros))
@@ -274,11 +289,28 @@ static enum graft_status fill(struct winograd *s, const struct gr_tensor *w,
     return st;
 }
 
-/* Transformed weights are four times as many and read once for each block, so that there must be
-   enough tiles to pay for them. */
+/* Transformed weights are four times as many, and each block reads them all: that takes as long as
+   to multiply some tiles by them. The direct way multiplies nine times for a pixel. */
 static bool pays(const struct winograd *s)
 {
-    return s->n > 1 && s->n_tiles >= s->n_threads * s->ic / 16;
+    enum { READING = 8 };
+    const int64_t blocks = (s->n_tiles + s->block - 1) / s->block,
+                  here = POINTS * (s->n_tiles + READING * blocks),
+                  direct = 9 * s->n * s->out[0] * s->out[1];
+    return 3 * here < 2 * direct;
+}
+
+/* Blocks of equally many tiles, at least one for each thread. */
+static void cut(struct winograd *s)
+{
+    const int64_t fit = BLOCK_SIZE / (POINTS * (s->ic + s->oc) * (int64_t)sizeof(float)),
+                  most = fit < LEAST_TILES ? LEAST_TILES : fit,
+                  blocks = (s->n_tiles + most - 1) / most,
+                  each = (blocks + s->n_threads - 1) / s->n_threads * s->n_threads;
+    s->block = (s->n_tiles + each - 1) / each;
+    s->u_step = s->ic * s->oc + GAP;
+    s->v_step = s->block * s->ic + GAP;
+    s->m_step = s->block * s->oc + GAP;
 }
 
 static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice *k,
@@ -306,13 +338,9 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
         d.tiles[i] = (win.out[i] + STEP - 1) / STEP;
     }
     d.n_tiles = d.n * d.tiles[0] * d.tiles[1];
+    cut(&d);
     if (!gr_read_clip(c, &d.low, &d.high) || !pays(&d))
         return refuse(err);
-    /* A multiple of 12 tiles that fits the cache, or as few as keep all threads busy. */
-    const int64_t fit = BLOCK_SIZE / (POINTS * (d.ic + d.oc) * (int64_t)sizeof(float)) / 12 * 12,
-                  each = (d.n_tiles + d.n_threads - 1) / d.n_threads;
-    d.block = fit < 48 ? 48 : fit;
-    d.block = d.block > each ? each : d.block;
     enum graft_status s = fill(&d, c->konst[1], gr_conv_bias(c), err);
     struct winograd *state = s ? NULL : gr_alloc(sizeof *state);
     if (!s && !state)
@@ -327,8 +355,8 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
     k->in[0] = k->out[0] = (struct gr_layout){GR_F32, true};
     k->state = state;
     k->impl = "winograd:avx512";
-    k->weights_size = (size_t)(POINTS * d.ic * d.oc) * sizeof(float);
-    k->scratch_size = (size_t)(d.n_threads * POINTS * d.block * (d.ic + d.oc)) * sizeof(float);
+    k->weights_size = (size_t)(POINTS * d.u_step) * sizeof(float);
+    k->scratch_size = (size_t)(d.n_threads * POINTS * (d.v_step + d.m_step)) * sizeof(float);
     gr_choose_tail(c, k);
     return GRAFT_OK;
 }

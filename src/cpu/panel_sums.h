@@ -7,8 +7,44 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { PANEL_ROWS = 12 };
+/* PANEL_AHEAD: bytes of w that are asked for before they are needed; they may lie far away. */
+enum { PANEL_ROWS = 12, PANEL_AHEAD = 8192 };
 #define PANEL_UNROLL _Pragma("GCC unroll 12")
+
+/* How many of the rows that are left the next group has: groups are as equal as can be. */
+static inline int64_t panel_group(int64_t left)
+{
+    const int64_t groups = (left + PANEL_ROWS - 1) / PANEL_ROWS;
+    return (left + groups - 1) / groups;
+}
+
+/* DO(n) with n as a constant. */
+#define PANEL_CASE(n, DO)                                                                          \
+    case n:                                                                                        \
+        DO(n);                                                                                     \
+        break
+#define PANEL_SWITCH(n, DO)                                                                        \
+    switch (n) {                                                                                   \
+        PANEL_CASE(1, DO);                                                                         \
+        PANEL_CASE(2, DO);                                                                         \
+        PANEL_CASE(3, DO);                                                                         \
+        PANEL_CASE(4, DO);                                                                         \
+        PANEL_CASE(5, DO);                                                                         \
+        PANEL_CASE(6, DO);                                                                         \
+        PANEL_CASE(7, DO);                                                                         \
+        PANEL_CASE(8, DO);                                                                         \
+        PANEL_CASE(9, DO);                                                                         \
+        PANEL_CASE(10, DO);                                                                        \
+        PANEL_CASE(11, DO);                                                                        \
+        PANEL_CASE(12, DO);                                                                        \
+    }
+
+/* For two lines of what is read in turn. */
+static inline void panel_ask(const void *now)
+{
+    __builtin_prefetch((const char *)now + PANEL_AHEAD);
+    __builtin_prefetch((const char *)now + PANEL_AHEAD + 64);
+}
 
 /* acc += `rows` rows of x, x_step numbers apart, times w (k, 32). Constant: rows, at most 12, and
    whether more than the first 16 columns are wanted. */
@@ -18,6 +54,7 @@ panel_sums(const int rows, const bool wide, int64_t k, const float *x, int64_t x
 {
     for (int64_t i = 0; i < k; i++) {
         const __m512 a = _mm512_loadu_ps(w + i * 32), b = _mm512_loadu_ps(w + i * 32 + 16);
+        panel_ask(w + i * 32);
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {
             const __m512 v = _mm512_set1_ps(x[r * x_step + i]);
@@ -34,6 +71,7 @@ panel_add_pair(const int rows, const bool wide, const bool half, const char *x, 
                const char *w, __m512 acc[PANEL_ROWS][2])
 {
     const __m512bh a = (__m512bh)_mm512_loadu_ps(w), b = (__m512bh)_mm512_loadu_ps(w + 64);
+    panel_ask(w);
     PANEL_UNROLL for (int r = 0; r < rows; r++)
     {
         int32_t pair;

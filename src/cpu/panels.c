@@ -317,6 +317,9 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
 {
     const char *w = (const char *)p->w + (size_t)panel * panel_size(p);
     const float *b = p->b + panel * PANEL;
+    const int64_t y_step = t->y_step, add_step = t->add_step;
+    char *y = (char *)t->y + at * y_step;
+    const char *add = t->add ? (const char *)t->add + at * add_step : NULL;
     __m512 acc[PANEL_ROWS][2];
     PANEL_UNROLL for (int r = 0; r < rows; r++)
     {
@@ -324,6 +327,13 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
         acc[r][1] = _mm512_load_ps(b + 16);
     }
     x += at * x_step;
+    if (add) /* what the next panel adds to these rows is on its way meanwhile */
+        PANEL_UNROLL for (int r = 0; r < rows; r++)
+        {
+            const char *next = add + r * add_step + PANEL * (x_dtype == GR_BF16 ? 2 : 4);
+            _mm_prefetch(next, _MM_HINT_T0);
+            _mm_prefetch(next + (x_dtype == GR_BF16 ? 0 : 64), _MM_HINT_T0);
+        }
     for (int64_t k = 0; k < p->taps; k++, w += tap_size(p)) {
         if (x_dtype == GR_BF16)
             panel_sums_bf16(rows, wide, p->k, x + p->tap[k], x_step, w, acc);
@@ -332,9 +342,6 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
                        (const float *)(const void *)w, acc);
     }
     const struct bounds v = load_bounds(t);
-    const int64_t y_step = t->y_step, add_step = t->add_step;
-    char *y = (char *)t->y + at * y_step;
-    const char *add = t->add ? (const char *)t->add + at * add_step : NULL;
     if (add)
         PANEL_UNROLL for (int r = 0; r < rows; r++)
             finish(&v, wide, y_dtype, x_dtype, mask, add + r * add_step, y + r * y_step, acc[r][0],
@@ -344,32 +351,15 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
             finish(&v, wide, y_dtype, GR_UNKNOWN, mask, NULL, y + r * y_step, acc[r][0], acc[r][1]);
 }
 
-/* In blocks of nearly the same size: a few rows alone would wait for their own sums. */
-INLINE void run_blocks(const bool wide, enum gr_dtype x_dtype, enum gr_dtype y_dtype,
+/* In groups of nearly the same size: a few rows alone would wait for their own sums. */
+INLINE void run_groups(const bool wide, enum gr_dtype x_dtype, enum gr_dtype y_dtype,
                        const struct panels *p, int64_t panel, int64_t m, const char *x,
                        int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
-    for (int64_t at = 0, left = (m + PANEL_ROWS - 1) / PANEL_ROWS; left; left--) {
-        const int64_t rows = (m - at + left - 1) / left;
-#define ROWS(N)                                                                                    \
-    case N:                                                                                        \
-        run_rows(N, wide, x_dtype, y_dtype, p, panel, at, x, x_step, t, mask);                     \
-        break;
-        switch (rows) {
-            ROWS(1)
-            ROWS(2)
-            ROWS(3)
-            ROWS(4)
-            ROWS(5)
-            ROWS(6)
-            ROWS(7)
-            ROWS(8)
-            ROWS(9)
-            ROWS(10)
-            ROWS(11)
-            ROWS(12)
-        }
-        at += rows;
+    for (int64_t at = 0, n; at < m; at += n) {
+        n = panel_group(m - at);
+#define ROWS(rows) run_rows(rows, wide, x_dtype, y_dtype, p, panel, at, x, x_step, t, mask)
+        PANEL_SWITCH(n, ROWS);
     }
 }
 
@@ -377,9 +367,9 @@ TARGET static void run_f32(const struct panels *p, int64_t panel, int64_t m, con
                            int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
     if (t->n > PANEL / 2)
-        run_blocks(true, GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
+        run_groups(true, GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
     else
-        run_blocks(false, GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
+        run_groups(false, GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
 TARGET static void run_bf16(const struct panels *p, int64_t panel, int64_t m, const char *x,
@@ -387,13 +377,13 @@ TARGET static void run_bf16(const struct panels *p, int64_t panel, int64_t m, co
 {
     const bool wide = t->n > PANEL / 2;
     if (t->y_dtype == GR_BF16 && wide)
-        run_blocks(true, GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
+        run_groups(true, GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
     else if (t->y_dtype == GR_BF16)
-        run_blocks(false, GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
+        run_groups(false, GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
     else if (wide)
-        run_blocks(true, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
+        run_groups(true, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
     else
-        run_blocks(false, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
+        run_groups(false, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
