@@ -250,7 +250,6 @@ int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *path, struct graft
                                                 GRAFT_LANCZOS, GRAFT_BOX};
     struct graft_model *m = NULL;
     struct graft_error err;
-    const struct graft_model_info *info;
     struct graft_load_options first;
     graft_load_options_init(&first);
     if (u->channels >= 0) {
@@ -264,12 +263,9 @@ int ui_pre_apply(struct ui *ui, struct ui_pre *u, const char *path, struct graft
         by_name = by_name || !strcmp(graft_arch(i), path);
     if (u->channels == GRAFT_RGB || u->channels == GRAFT_BGR)
         first.channels = &u->planes; /* the order in which --mean and --std are then given */
-    if ((by_name ? graft_model_new(path, 0, &m, &err) : graft_model_load(path, &first, &m, &err)) ||
-        graft_model_inspect(m, &info, &err)) {
-        graft_model_free(m);
+    if (by_name ? graft_model_new(path, 0, &m, &err) : graft_model_load(path, &first, &m, &err))
         return ui_fail(ui, &err);
-    }
-    u->pre = info->preprocess;
+    u->pre = *graft_model_preprocess(m);
     graft_model_free(m);
     if (u->img_size) {
         u->pre.resize_to = (int)((double)u->pre.resize_to * u->img_size / u->pre.height + 0.5);

@@ -192,6 +192,8 @@ struct graft_model_info {
     int n_notes; /* what reading found worth saying */
     const char *const *notes;
 };
+/* Its preprocessing alone, without a look at the whole file. Belongs to the model. */
+GRAFT_API const struct graft_preprocess *graft_model_preprocess(const struct graft_model *model);
 /* Belongs to the model. */
 GRAFT_API enum graft_status graft_model_inspect(struct graft_model *model,
                                                 const struct graft_model_info **info,

@@ -168,6 +168,11 @@ enum graft_status graft_model_save(const struct graft_model *model, const char *
     return gr_error(err, GRAFT_E_ARG, "%s: the name must end in .onnx or .safetensors", path);
 }
 
+const struct graft_preprocess *graft_model_preprocess(const struct graft_model *model)
+{
+    return &model->m.pre;
+}
+
 enum graft_status graft_model_inspect(struct graft_model *model,
                                       const struct graft_model_info **info, struct graft_error *err)
 {

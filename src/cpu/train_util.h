@@ -3,7 +3,7 @@
 #define GR_CPU_TRAIN_UTIL_H
 
 #include "core/kernel.h"
-#include "cpu/clones.h"
+#include "base/clones.h"
 
 #define TRAIN_INLINE static inline __attribute__((always_inline))
 

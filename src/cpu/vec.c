@@ -1,6 +1,6 @@
 /* How are short rows of floats computed? */
 #include "cpu/vec.h"
-#include "cpu/clones.h"
+#include "base/clones.h"
 #include <math.h>
 
 static inline uint32_t bits_of(float f)

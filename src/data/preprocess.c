@@ -1,5 +1,6 @@
 /* How does a picture file become the network's input? */
 #include "data/preprocess.h"
+#include "base/clones.h"
 #include "base/mem.h"
 #include "core/model.h"
 #include <math.h>
@@ -292,21 +293,29 @@ enum graft_status gr_preprocess_pixels(struct gr_preprocessor *pp, const uint8_t
     return s;
 }
 
+/* What each column of some rows adds up to in grey. */
+CLONES static void add_grey(const uint8_t *restrict row, size_t n, uint32_t *restrict sum)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] += grey_of(row + 3 * i);
+}
+
 void gr_preprocess_thumb(const struct gr_preprocessor *pp, uint8_t thumb[GR_THUMB_SIZE])
 {
-    int w = pp->width, h = pp->height;
-    for (int ty = 0; ty < GR_THUMB_SIDE; ty++) {
-        int y0 = ty * h / GR_THUMB_SIDE, y1 = (ty + 1) * h / GR_THUMB_SIDE;
+    uint32_t sums[MAX_INPUT];
+    size_t w = (size_t)pp->width, h = (size_t)pp->height;
+    for (size_t ty = 0; ty < GR_THUMB_SIDE; ty++) {
+        size_t y0 = ty * h / GR_THUMB_SIDE, y1 = (ty + 1) * h / GR_THUMB_SIDE;
         y1 = y1 > y0 ? y1 : y0 + 1;
-        for (int tx = 0; tx < GR_THUMB_SIDE; tx++) {
-            int x0 = tx * w / GR_THUMB_SIDE, x1 = (tx + 1) * w / GR_THUMB_SIDE;
+        memset(sums, 0, w * sizeof *sums);
+        for (size_t y = y0; y < y1; y++)
+            add_grey(pp->pixels + 3 * y * w, w, sums);
+        for (size_t tx = 0; tx < GR_THUMB_SIDE; tx++) {
+            size_t x0 = tx * w / GR_THUMB_SIDE, x1 = (tx + 1) * w / GR_THUMB_SIDE;
             x1 = x1 > x0 ? x1 : x0 + 1;
-            uint64_t sum = 0, n = (uint64_t)(y1 - y0) * (uint64_t)(x1 - x0);
-            for (int y = y0; y < y1; y++) {
-                const uint8_t *q = pp->pixels + 3 * ((size_t)y * (size_t)w + (size_t)x0);
-                for (int x = x0; x < x1; x++, q += 3)
-                    sum += grey_of(q);
-            }
+            uint64_t sum = 0, n = (y1 - y0) * (x1 - x0);
+            for (size_t x = x0; x < x1; x++)
+                sum += sums[x];
             thumb[ty * GR_THUMB_SIDE + tx] = (uint8_t)((sum + n / 2) / n);
         }
     }

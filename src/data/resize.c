@@ -1,18 +1,12 @@
 /* How are pixels resampled exactly as Pillow does it? */
 #include "data/resize.h"
+#include "base/clones.h"
 #include "base/mem.h"
+#include "data/resize_passes.h"
 #include <math.h>
 #include <string.h>
 
-/* Wider vectors where the processor has them; the arithmetic is the same integers everywhere. */
-#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__SANITIZE_ADDRESS__) &&             \
-    !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-#define GR_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define GR_CLONES
-#endif
-
-#define PRECISION 22 /* Pillow's PRECISION_BITS = 32 - 8 - 2 */
+#define PRECISION GR_TAPS_PRECISION
 
 void gr_resizer_clear(struct gr_resizer *rs)
 {
@@ -22,6 +16,7 @@ void gr_resizer_clear(struct gr_resizer *rs)
         gr_free(t[i]->n);
         gr_free(t[i]->weight);
         gr_free(t[i]->real);
+        gr_free_aligned(t[i]->spread);
     }
     gr_free_aligned(rs->between);
     memset(rs, 0, sizeof *rs);
@@ -225,8 +220,8 @@ static inline __attribute__((always_inline)) void narrow(vec4 v, uint8_t *p)
 
 /* One row, a pixel at a time: its three channels and, ignored, the byte behind them. That byte is
    also written, to be overwritten by the next pixel or to fall into the slack behind the buffer. */
-GR_CLONES static void row_across(const uint8_t *restrict row, const int *first, const int *count,
-                                 const int32_t *weight, int most, int n, uint8_t *restrict out)
+CLONES static void row_across(const uint8_t *restrict row, const int *first, const int *count,
+                              const int32_t *weight, int most, int n, uint8_t *restrict out)
 {
     const int32_t half = 1 << (PRECISION - 1);
     for (int i = 0; i < n; i++, out += 3, weight += most) {
@@ -243,8 +238,8 @@ GR_CLONES static void row_across(const uint8_t *restrict row, const int *first, 
 
 #define STRIP 64 /* columns whose sums stay in registers */
 
-GR_CLONES static void row_down(const uint8_t *restrict rows, size_t stride, const int32_t *weight,
-                               int count, size_t n, uint8_t *restrict out)
+CLONES static void row_down(const uint8_t *restrict rows, size_t stride, const int32_t *weight,
+                            int count, size_t n, uint8_t *restrict out)
 {
     size_t at = 0;
     for (; at + STRIP <= n; at += STRIP) {
@@ -265,6 +260,30 @@ GR_CLONES static void row_down(const uint8_t *restrict rows, size_t stride, cons
             sum += rows[(size_t)k * stride + at] * weight[k];
         out[at] = clip(sum);
     }
+}
+
+static void rows_across(const struct gr_taps *t, const uint8_t *in, size_t in_stride, int rows,
+                        int n, uint8_t *out, size_t out_stride)
+{
+    for (int y = 0; y < rows; y++, in += in_stride, out += out_stride)
+        row_across(in, t->first, t->n, t->weight, t->most, n, out);
+}
+
+static enum graft_status reserve_between(struct gr_resizer *rs, size_t stride, size_t rows,
+                                         struct graft_error *err)
+{
+    size_t size;
+    if (!gr_mul_size(stride, rows, &size))
+        return gr_error_nomem(err);
+    if (rs->between_cap >= size)
+        return GRAFT_OK;
+    gr_free_aligned(rs->between);
+    rs->between_cap = 0;
+    rs->between = gr_alloc_aligned(size, false);
+    if (!rs->between)
+        return gr_error_nomem(err);
+    rs->between_cap = size;
+    return GRAFT_OK;
 }
 
 static enum graft_status resize_nearest(struct gr_resizer *rs, const struct gr_image *src,
@@ -298,6 +317,7 @@ enum graft_status gr_resize(struct gr_resizer *rs, const struct gr_image *src,
     if (p->filter == GRAFT_NEAREST)
         return resize_nearest(rs, src, p, out, stride, err);
     struct gr_rect need = gr_resize_source(p, src->full_width, src->full_height);
+    const bool avx512 = !rs->portable && gr_resize_has_avx512();
     size_t row = 3 * (size_t)p->width;
     const uint8_t *rows; /* the first pass's result, from row need.y on */
     size_t rows_stride;
@@ -310,25 +330,19 @@ enum graft_status gr_resize(struct gr_resizer *rs, const struct gr_image *src,
         s = plan_taps(&rs->across, p->filter, src->full_width, p->full_width, p->x, p->width, err);
         if (s)
             return s;
-        size_t size;
-        if (!gr_mul_size(row, (size_t)need.height, &size))
-            return gr_error_nomem(err);
-        if (rs->between_cap < size) {
-            gr_free_aligned(rs->between);
-            rs->between_cap = 0;
-            rs->between = gr_alloc_aligned(size, false);
-            if (!rs->between)
-                return gr_error_nomem(err);
-            rs->between_cap = size;
-        }
-        const struct gr_taps *t = &rs->across;
+        rows_stride = (row + GR_BEHIND_ROW + 63) & ~(size_t)63;
+        s = reserve_between(rs, rows_stride, (size_t)need.height, err);
+        if (!s && avx512)
+            s = gr_taps_spread(&rs->across, p->width, err);
+        if (s)
+            return s;
+        struct gr_taps *t = &rs->across;
         for (int x = 0; x < p->width; x++)
             t->first[x] -= src->x0;
-        for (int y = 0; y < need.height; y++)
-            row_across(src->rgb + (size_t)(need.y + y - src->y0) * src->stride, t->first, t->n,
-                       t->weight, t->most, p->width, rs->between + (size_t)y * row);
+        (avx512 ? gr_rows_across_avx512
+                : rows_across)(t, src->rgb + (size_t)(need.y - src->y0) * src->stride, src->stride,
+                               need.height, p->width, rs->between, rows_stride);
         rows = rs->between;
-        rows_stride = row;
     }
     if (p->full_height == src->full_height) {
         for (int y = 0; y < p->height; y++)
@@ -340,7 +354,8 @@ enum graft_status gr_resize(struct gr_resizer *rs, const struct gr_image *src,
         return s;
     const struct gr_taps *t = &rs->down;
     for (int y = 0; y < p->height; y++)
-        row_down(rows + (size_t)(t->first[y] - need.y) * rows_stride, rows_stride,
-                 t->weight + (size_t)y * (size_t)t->most, t->n[y], row, out + (size_t)y * stride);
+        (avx512 ? gr_row_down_avx512 : row_down)(
+            rows + (size_t)(t->first[y] - need.y) * rows_stride, rows_stride,
+            t->weight + (size_t)y * (size_t)t->most, t->n[y], row, out + (size_t)y * stride);
     return GRAFT_OK;
 }

@@ -25,11 +25,14 @@ struct gr_resizer {
         int *first, *n;  /* per output: first input, count */
         int32_t *weight; /* per output: `most` weights */
         double *real;    /* one output's weights before rounding */
+        int32_t *spread; /* where `close`: the same by five outputs, for resize_avx512.c */
         int most;
-        size_t cap_outputs, cap_weights, cap_real;
+        bool close;
+        size_t cap_outputs, cap_weights, cap_real, cap_spread;
     } across, down;
     uint8_t *between; /* after the first pass */
     size_t between_cap;
+    bool portable; /* for tests: no loops for one kind of processor */
 };
 
 void gr_resizer_clear(struct gr_resizer *rs);

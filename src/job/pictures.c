@@ -144,6 +144,7 @@ struct feature_run {
     bool fresh;                     /* nothing is taken from the cache */
     size_t first;                   /* example at which the loader begins */
     float *x, *last, *y;            /* one full batch: planes, (N,H,W,C) if wanted, vectors */
+    const float *at;                /* where the waiting lie: x, or a batch that is lent */
     size_t n_planes;                /* floats of one picture */
     size_t filled;                  /* pictures waiting in x */
     size_t *waiting;                /* their numbers in the data set */
@@ -217,14 +218,14 @@ static enum graft_status run_branch(struct feature_run *r, struct branch *by, co
 static enum graft_status flush(struct feature_run *r, struct graft_error *err)
 {
     const struct gr_network *net = r->by[0].net;
-    const void *in = r->x;
+    const void *in = r->at;
     enum graft_status s = GRAFT_OK;
     if (!r->filled)
         return GRAFT_OK;
     if (net->channels_last) {
         const int planes = gr_preprocess_channels(&net->pre);
         for (size_t i = 0; i < r->filled; i++)
-            gr_planes_last(r->x + i * r->n_planes, planes, (int64_t)r->n_planes / planes,
+            gr_planes_last(r->at + i * r->n_planes, planes, (int64_t)r->n_planes / planes,
                            r->last + i * r->n_planes);
         in = r->last;
     }
@@ -298,8 +299,9 @@ static enum graft_status take_item(struct feature_run *r, const struct gr_item *
         }
         return mark_bad(p, k, item->message, err);
     }
-    memcpy(r->x + r->filled * r->n_planes, b->x + (size_t)item->row * r->n_planes,
-           r->n_planes * sizeof *r->x);
+    if (r->at == r->x)
+        memcpy(r->x + r->filled * r->n_planes, b->x + (size_t)item->row * r->n_planes,
+               r->n_planes * sizeof *r->x);
     memcpy(p->thumbs + k * GR_THUMB_SIZE, item->thumb, GR_THUMB_SIZE);
     describe(item, &r->entries[r->filled]);
     r->waiting[r->filled++] = k;
@@ -351,6 +353,8 @@ static enum graft_status loop(struct feature_run *r, size_t to, const struct gra
         s = gr_loader_next(loader, &b, err);
         if (s || !b)
             break;
+        /* a batch that is full as it comes needs no copy */
+        r->at = !r->filled && b->rows == (size_t)r->by[0].net->batch ? b->x : r->x;
         for (size_t i = 0; !s && i < b->n; i++) {
             s = take_item(r, &b->items[i], b, err);
             const size_t k = first + b->items[i].index;

@@ -441,6 +441,45 @@ static void strips(void **state)
     gr_preprocessor_clear(&pp);
 }
 
+/* The loops for one kind of processor against the portable ones, over all distances of taps. */
+static void resizing_is_portable(void **state)
+{
+    (void)state;
+    enum { MOST = 900, SIDE = 96 };
+    struct gr_resizer fast = {0}, plain = {.portable = true};
+    struct gr_image image = {0};
+    struct graft_error err;
+    uint8_t *rgb = gr_alloc_array(MOST * 3, 40), a[3 * SIDE * SIDE], b[3 * SIDE * SIDE];
+    assert_non_null(rgb);
+    for (uint64_t i = 0; i < MOST * 3 * 40; i++) /* mostly the ends of the scale */
+        rgb[i] = (uint8_t)(gr_rng_below(4, 1, i, 3) ? 255 * (gr_rng_u64(4, 0, i) & 1)
+                                                    : gr_rng_u64(4, 0, i) >> 8);
+    for (uint64_t i = 0; i < 600; i++) {
+        const int w = 1 + (int)gr_rng_below(5, 0, i, i % 2 ? MOST : 150);
+        const int h = 1 + (int)gr_rng_below(5, 1, i, 40);
+        struct gr_resize p = {.filter = GRAFT_BILINEAR + (int)gr_rng_below(5, 2, i, 4)};
+        p.full_width = 1 + (int64_t)gr_rng_below(5, 3, i, 2 * SIDE);
+        p.full_height = 1 + (int64_t)gr_rng_below(5, 4, i, 2 * SIDE);
+        p.width =
+            1 + (int)gr_rng_below(5, 5, i, p.full_width < SIDE ? (uint64_t)p.full_width : SIDE);
+        p.height =
+            1 + (int)gr_rng_below(5, 6, i, p.full_height < SIDE ? (uint64_t)p.full_height : SIDE);
+        p.x = (int64_t)gr_rng_below(5, 7, i, (uint64_t)(p.full_width - p.width + 1));
+        p.y = (int64_t)gr_rng_below(5, 8, i, (uint64_t)(p.full_height - p.height + 1));
+        const size_t stride = 3 * (size_t)p.width;
+        assert_int_equal(gr_image_from_pixels(&image, rgb, w, h, 3 * (size_t)w,
+                                              gr_resize_source(&p, w, h), &err),
+                         GRAFT_OK);
+        assert_int_equal(gr_resize(&fast, &image, &p, a, stride, &err), GRAFT_OK);
+        assert_int_equal(gr_resize(&plain, &image, &p, b, stride, &err), GRAFT_OK);
+        assert_memory_equal(a, b, stride * (size_t)p.height);
+    }
+    gr_image_clear(&image);
+    gr_resizer_clear(&fast);
+    gr_resizer_clear(&plain);
+    gr_free(rgb);
+}
+
 static void no_memory(void **state)
 {
     (void)state;
@@ -490,6 +529,7 @@ int main(void)
         cmocka_unit_test(missing_data_before_end_marker),
         cmocka_unit_test(pixels_and_channel_orders),
         cmocka_unit_test(strips),
+        cmocka_unit_test(resizing_is_portable),
         cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

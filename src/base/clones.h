@@ -1,6 +1,6 @@
 /* Loops compiled for several processors; the best is chosen when the program starts. */
-#ifndef GR_CPU_CLONES_H
-#define GR_CPU_CLONES_H
+#ifndef GR_BASE_CLONES_H
+#define GR_BASE_CLONES_H
 
 /* Named by level: the name of one processor (arch=haswell) would match that one only, no later one.
    Sanitizers do not get along with the resolvers behind target_clones. */
