@@ -202,6 +202,29 @@ struct gr_window {
 void gr_window_read(const struct gr_node *node, const struct gr_shape *x, const struct gr_shape *y,
                     const int64_t *kernel, struct gr_window *w);
 
+/* Element (batch, head, row, column) of a value that lies row-major; in elements. */
+struct gr_strided {
+    int64_t offset, step[4];
+};
+
+/* What passes make of the steps of an attention: inputs q, k, v and perhaps a mask are views of
+   what they were made from, the output one of what is made of it.
+   y = softmax(scale q k' + mask) v for each batch and head. */
+struct gr_attention {
+    struct gr_attention_views {
+        int64_t batch, heads, queries, keys, width, out_width;
+        struct gr_strided q, k, v, mask, y; /* mask: (queries, keys) */
+    } at;                                   /* attribute `views` has these numbers, in this order */
+    float scale;
+    bool masked;
+};
+static inline void gr_attention_read(const struct gr_node *n, struct gr_attention *a)
+{
+    memcpy(&a->at, gr_node_find_attr(n, "views")->ints, sizeof a->at);
+    a->scale = gr_node_get_float(n, "scale", 1);
+    a->masked = n->n_in > 3;
+}
+
 static inline bool gr_node_is(const struct gr_node *n, const char *op_type)
 {
     return !*n->domain && !strcmp(n->op_type, op_type);

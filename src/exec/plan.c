@@ -741,6 +741,8 @@ static enum graft_status make_program(const struct gr_graph *g, size_t n_outputs
         s = program_init(prog, g, &types, n_outputs, outputs, options->reference, err);
     if (!s && options->fuse && !options->reference)
         s = pass_fold(prog, err);
+    if (!s && options->fuse && !options->reference)
+        s = pass_attention(prog, err);
     if (!s && !options->reference)
         s = pass_fuse(prog, options->fuse, err);
     gr_inferred_clear(&types);

@@ -61,6 +61,7 @@ static inline const struct gr_tensor *program_const(const struct program *p, int
 
 /* The passes. */
 enum graft_status pass_fold(struct program *p, struct graft_error *err);
+enum graft_status pass_attention(struct program *p, struct graft_error *err);
 enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *err);
 
 /* Marks the values that plans in 8 bits read as such: `marks` has one place per value. */
@@ -70,7 +71,7 @@ struct gr_ranges;
 enum graft_status pass_int8(struct program *p, const struct gr_ranges *r, struct graft_error *err);
 
 /* Operators that only passes make: with a meaning, but in no file. */
-extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle;
+extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle, gr_op_pass_attention;
 /* Any operator, by its double reference. */
 extern const struct gr_kernel gr_kernel_reference;
 
