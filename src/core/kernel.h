@@ -58,6 +58,7 @@ struct gr_case {
     const struct gr_quant *quant; /* of the inputs, then of output 0; NULL: nothing in 8 bits */
     bool bf16;                    /* multiply in bf16; else everything in fp32 */
     bool f32_out;                 /* output 0 leaves the plan: fp32 is wanted */
+    bool factor;                  /* only products read output 0, which round it to bf16 anyway */
     bool add;                     /* the last input, of the output's shape, is added to output 0 */
     int residual;                 /* the value that is added */
     int n_acts;

@@ -29,8 +29,6 @@ static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
     for (int i = 1; i < c->n_in; i++)
         if (c->in[i].dtype && gr_shape_count(&c->in[i].shape) != width)
             return gr_error(err, GRAFT_E_UNSUPPORTED, "scale is repeated");
-    /* A product in bf16 rounds its factors anyway. */
-    const bool into_product = c->bf16 && c->next && gr_node_is(c->next->node, "MatMul");
     struct rows *r = gr_alloc(sizeof *r);
     if (!r)
         return gr_error_nomem(err);
@@ -40,7 +38,7 @@ static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
                        gr_shape_count(x) / width,
                        width,
                        c->layout[0].dtype,
-                       into_product          ? GR_BF16
+                       c->factor             ? GR_BF16
                        : c->f32_out || !norm ? GR_F32
                                              : c->layout[0].dtype,
                        gr_node_get_float(n, "epsilon", 1e-5f),

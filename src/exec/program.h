@@ -71,7 +71,8 @@ struct gr_ranges;
 enum graft_status pass_int8(struct program *p, const struct gr_ranges *r, struct graft_error *err);
 
 /* Operators that only passes make: with a meaning, but in no file. */
-extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle, gr_op_pass_attention;
+extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle, gr_op_pass_linear,
+    gr_op_pass_attention;
 /* Any operator, by its double reference. */
 extern const struct gr_kernel gr_kernel_reference;
 

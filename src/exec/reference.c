@@ -167,6 +167,27 @@ static enum graft_status shuffle_ref(const struct gr_node *node, int n_in, const
     return GRAFT_OK;
 }
 
+/* MatMul with one matrix for all rows, and a row added to each. */
+static enum graft_status linear_ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                    int n_out, struct gr_ref *out, struct graft_error *err)
+{
+    const struct gr_op *product = gr_op_find("", "MatMul", 13);
+    const int64_t width = out[0].shape.dim[out[0].shape.rank - 1];
+    enum graft_status s = product ? product->ref(node, n_in - 1, in, n_out, out, err)
+                                  : gr_error(err, GRAFT_E_UNSUPPORTED, "there is no MatMul");
+    for (int64_t i = 0; !s && i < gr_shape_count(&out[0].shape); i++)
+        out[0].v[i] += in[2].v[i % width];
+    return s;
+}
+
+static double linear_macs(const struct gr_node *node, int n_in, const struct gr_type *in,
+                          const struct gr_type *out)
+{
+    (void)node;
+    (void)n_in;
+    return (double)gr_shape_count(&out[0].shape) * (double)in[1].shape.dim[0];
+}
+
 static int64_t strided_at(const struct gr_strided *s, int64_t batch, int64_t head, int64_t row,
                           int64_t column)
 {
@@ -227,5 +248,7 @@ static double attention_macs(const struct gr_node *node, int n_in, const struct 
 const struct gr_op gr_op_pass_identity = {.name = "Identity", .domain = "", .ref = identity_ref};
 const struct gr_op gr_op_pass_shuffle = {
     .name = "ChannelShuffle", .domain = "", .ref = shuffle_ref};
+const struct gr_op gr_op_pass_linear = {
+    .name = "Linear", .domain = "", .ref = linear_ref, .macs = linear_macs};
 const struct gr_op gr_op_pass_attention = {
     .name = "Attention", .domain = "", .ref = attention_ref, .macs = attention_macs};
