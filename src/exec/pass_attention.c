@@ -376,6 +376,106 @@ static int follow(const struct program *p, int v, int *steps, int most)
     return n;
 }
 
+/* The step that alone reads v if it is a product of rows with constant numbers, and one row added.
+ */
+static struct program_step *projection(struct program *p, int v)
+{
+    const int at = p->values[v].n_uses == 1 ? p->values[v].last_use : -1;
+    struct program_step *s = at >= 0 && at < (int)p->n_steps ? &p->steps[at] : NULL;
+    if (!s || !gr_node_is(&s->node, "Gemm") || s->node.in[0] != v || s->node.n_in < 3 ||
+        gr_node_get_int(&s->node, "transA", 0) || gr_node_get_float(&s->node, "alpha", 1) != 1 ||
+        gr_node_get_float(&s->node, "beta", 1) != 1)
+        return NULL;
+    const struct gr_tensor *w = program_const(p, s->node.in[1]),
+                           *b = program_const(p, s->node.in[2]);
+    const int64_t width = p->values[s->node.out[0]].type.shape.dim[1];
+    return w && w->dtype == GR_F32 && b && b->dtype == GR_F32 && b->shape.rank >= 1 &&
+                   b->shape.dim[b->shape.rank - 1] == width && gr_tensor_count(b) == width
+               ? s
+               : NULL;
+}
+
+/* The matrix of a Gemm as MatMul has it. */
+static enum graft_status turn_matrix(struct program *p, const struct gr_node *n, int *value,
+                                     struct graft_error *err)
+{
+    const struct gr_tensor *w = program_const(p, n->in[1]);
+    struct gr_tensor t = {0};
+    *value = n->in[1];
+    if (!gr_node_get_int(n, "transB", 0))
+        return GRAFT_OK;
+    const int64_t rows = w->shape.dim[1], columns = w->shape.dim[0];
+    const int64_t dims[] = {rows, columns};
+    const struct gr_shape shape = gr_shape_from(2, dims);
+    enum graft_status s = gr_tensor_new(GR_F32, &shape, &t, err);
+    if (s)
+        return s;
+    float *y = gr_tensor_mut(&t);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+            y[r * columns + c] = ((const float *)w->data)[c * rows + r];
+    return program_add_const(p, &t, value, err);
+}
+
+/* Rows of a projection that are put into another order may as well be read in that order: the steps
+   which do that go before it. */
+static enum graft_status turn_projection(struct program *p, struct program_step *g,
+                                         struct graft_error *err)
+{
+    enum { MOST_STEPS = 4 };
+    int steps[MOST_STEPS], n = follow(p, g->node.out[0], steps, MOST_STEPS), w, x = g->node.in[0];
+    int64_t from = p->values[g->node.out[0]].type.shape.dim[1];
+    for (int i = 0; i < n; i++) { /* whole rows only */
+        const struct gr_node *node = &p->steps[steps[i]].node;
+        const struct gr_shape *y = &p->values[node->out[0]].type.shape;
+        const int last = y->rank - 1;
+        if (last < 1 || y->dim[last] != from ||
+            (gr_node_is(node, "Transpose") &&
+             gr_node_get_ints(node, "perm", (size_t)last, 0) != last))
+            n = i;
+    }
+    const int64_t width = p->values[x].type.shape.dim[1];
+    int *ids = gr_arena_alloc(&p->arena, (size_t)(n + 4) * sizeof *ids);
+    if (!ids)
+        return gr_error_nomem(err);
+    if (!n)
+        return GRAFT_OK;
+    enum graft_status s = turn_matrix(p, &g->node, &w, err);
+    if (s)
+        return s;
+    struct program_step product = *g;
+    product.node.in = ids;
+    product.node.n_in = 3;
+    ids[1] = w;
+    ids[2] = g->node.in[2];
+    product.node.op_type = "Linear";
+    product.node.op = &gr_op_pass_linear;
+    product.node.n_attrs = 0;
+    product.node.out[0] = p->steps[steps[n - 1]].node.out[0];
+    struct program_step *to = g;
+    for (int i = 0; i < n; i++) { /* each one place to the front */
+        struct gr_tensor none = {0};
+        struct program_step moved = p->steps[steps[i]];
+        const struct gr_type type = p->values[moved.node.out[0]].type;
+        int y;
+        s = program_add_const(p, &none, &y, err);
+        if (s)
+            return s;
+        p->values[y].type = type;
+        p->values[y].type.shape.dim[type.shape.rank - 1] = width;
+        ids[3 + i] = x;
+        moved.node.in = &ids[3 + i];
+        moved.node.n_in = 1;
+        moved.node.out = i + 1 < n ? &ids[4 + i] : &ids[0];
+        *moved.node.out = x = y;
+        *to = moved;
+        to = &p->steps[steps[i]];
+    }
+    *to = product;
+    program_count(p);
+    return GRAFT_OK;
+}
+
 static struct program_step *sole_maker(struct program *p, int v, const char *op)
 {
     struct program_step *s = program_sole_maker(p, v);
@@ -455,6 +555,13 @@ static enum graft_status fuse(struct program *p, struct program_step *sum, struc
     if (!match(p, sum, a) || !view_operands(p, a))
         return GRAFT_OK;
     int n = follow(p, sum->node.out[0], steps, MOST_STEPS);
+    struct program_step *next =
+        projection(p, n ? p->steps[steps[n - 1]].node.out[0] : sum->node.out[0]);
+    enum graft_status s = next ? turn_projection(p, next, err) : GRAFT_OK;
+    if (s)
+        return s;
+    if (next)
+        n = follow(p, sum->node.out[0], steps, MOST_STEPS);
     while (n >= 0 && !(view_into(p, sum->node.out[0], n, steps, &a->view[Y]) && read_views(a, at)))
         n--;
     if (n < 0)
@@ -476,7 +583,7 @@ static enum graft_status fuse(struct program *p, struct program_step *sum, struc
     sum->node.attrs = attrs;
     sum->node.n_attrs = 2;
     const char *names = a->mask < 0 ? "MatMul Softmax MatMul" : "MatMul Add Softmax MatMul";
-    enum graft_status s = program_note_fused(p, sum, names, err);
+    s = program_note_fused(p, sum, names, err);
     program_count(p);
     return s;
 }
