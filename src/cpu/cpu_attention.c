@@ -254,28 +254,12 @@ TARGET static void pack_values_pairs(const struct attention *a, const void *x, v
     }
 }
 
-/* As panel_sums, of pairs: k counts them, steps are in 4 bytes. */
-INLINE void pair_sums(const int rows, int64_t k, const uint32_t *x, int64_t x_step,
-                      const uint32_t *w, __m512 acc[ROWS][2])
-{
-    for (int64_t i = 0; i < k; i++) {
-        const __m512bh a = (__m512bh)_mm512_loadu_si512(w + i * COLUMNS),
-                       b = (__m512bh)_mm512_loadu_si512(w + i * COLUMNS + 16);
-        PANEL_UNROLL for (int r = 0; r < rows; r++)
-        {
-            const __m512bh v = (__m512bh)_mm512_set1_epi32((int)x[r * x_step + i]);
-            acc[r][0] = _mm512_dpbf16_ps(acc[r][0], v, a);
-            acc[r][1] = _mm512_dpbf16_ps(acc[r][1], v, b);
-        }
-    }
-}
-
 INLINE void sums_v4(bool pairs, const int rows, int64_t k, const void *x, int64_t x_step,
                     const void *w, __m512 acc[ROWS][2])
 {
     PANEL_UNROLL for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
     if (pairs)
-        pair_sums(rows, k, x, x_step, w, acc);
+        panel_sums_bf16(rows, k, x, x_step * 4, w, acc);
     else
         panel_sums(rows, k, x, x_step, w, acc);
 }
@@ -286,7 +270,7 @@ INLINE void score_rows(bool pairs, const int rows, const struct attention *a, st
     const __m512 scale = _mm512_set1_ps(a->scale * a->loops->base);
     for (int64_t c = 0; c < step; c += COLUMNS) {
         __m512 acc[ROWS][2];
-        sums_v4(pairs, rows, a->key_rows, b->q, a->key_rows,
+        sums_v4(pairs, rows, a->at.width, b->q, a->key_rows,
                 (const float *)b->keys + c / COLUMNS * panel, acc);
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {
@@ -362,7 +346,7 @@ INLINE void sum_rows(bool pairs, const int rows, const struct attention *a, cons
         const int64_t n = a->at.out_width - c;
         const __mmask32 m = n < COLUMNS ? ((__mmask32)1 << n) - 1 : ~(__mmask32)0;
         __m512 acc[ROWS][2];
-        sums_v4(pairs, rows, a->value_rows, pairs ? b->shares : b->scores, rows_step(a),
+        sums_v4(pairs, rows, a->at.keys, pairs ? b->shares : b->scores, rows_step(a),
                 (const float *)b->values + c / COLUMNS * panel, acc);
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {

@@ -19,9 +19,9 @@ static enum graft_status refuse(struct graft_error *err)
    windows the next one computes again. */
 struct bottleneck {
     bool expands, projects, adds; /* adds: x to y */
-    bool bf16;                    /* of x and of what is multiplied */
-    enum gr_dtype dst;            /* of y */
-    int64_t size, y_size;         /* bytes of a number of x and of y */
+    enum panel_unit unit;
+    enum gr_dtype dst;    /* of y */
+    int64_t size, y_size; /* bytes of a number of x and of y */
     int64_t ic, oc;
     struct panels expand, project;
     struct depthwise window;
@@ -104,8 +104,7 @@ static void run_band(const struct bottleneck *s, int64_t band, const char *x, ch
         part.x_step = PANEL * (int64_t)sizeof(float);
         part.x_ring = s->ring;
         read_rows(d, first, part.n_rows, &part.x_row, &end);
-        if (s->bf16)
-            panels_enter(&s->expand);
+        panels_enter(&s->expand);
         for (int64_t c = 0; c < d->c; c += PANEL) {
             part.channel = c;
             part.n_channels = d->c - c < PANEL ? d->c - c : PANEL;
@@ -118,8 +117,7 @@ static void run_band(const struct bottleneck *s, int64_t band, const char *x, ch
     if (!s->projects)
         return;
     const int64_t at = first * d->out[1], y_step = s->oc * s->y_size;
-    if (s->bf16)
-        panels_enter(&s->project);
+    panels_enter(&s->project);
     for (int64_t c = 0; c < s->oc; c += PANEL) {
         const struct panel_tail out = {.y = y + at * y_step + c * s->y_size,
                                        .y_step = y_step,
@@ -148,14 +146,12 @@ static enum graft_status bottleneck_forward(const void *state, void *bound, cons
         char *own =
             (char *)scratch + (size_t)omp_get_thread_num() * (s->hidden_size + s->window_size);
         struct tiles_state before;
-        if (s->bf16)
-            tiles_save(&before);
+        panels_begin(s->unit, &before);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < d->n * s->bands; i++)
             run_band(s, i % s->bands, (const char *)in[0] + i / s->bands * x_picture,
                      (char *)out[0] + i / s->bands * y_picture, own, own + s->hidden_size);
-        if (s->bf16)
-            tiles_restore(&before);
+        panels_end(s->unit, &before);
     }
     return GRAFT_OK;
 }
@@ -201,7 +197,7 @@ static void cut(struct bottleneck *s)
         bands = (s->n_threads + d->n - 1) / d->n;
     s->rows = (d->out[0] + bands - 1) / bands;
     s->bands = (d->out[0] + s->rows - 1) / s->rows;
-    s->group = panels_suit(s->bf16, d->in[1], s->ic) ? GROUP / (d->in[1] * d->stride) : s->rows;
+    s->group = panels_suit(s->unit, d->in[1], s->ic) ? GROUP / (d->in[1] * d->stride) : s->rows;
     s->group = s->group < 1 ? 1 : s->group > s->rows ? s->rows : s->group;
     s->ring = (s->group - 1) * d->stride + d->kernel;
     s->hidden_size = (size_t)(s->ring * hidden + 63) / 64 * 64;
@@ -215,8 +211,8 @@ static bool suits(const struct bottleneck *s)
     for (int64_t b = 0; b < s->bands; b++) {
         int64_t top, end, rows = band_rows(s, b);
         read_rows(d, b * s->rows, rows, &top, &end);
-        if ((s->expands && (end <= top || !panels_suit(s->bf16, (end - top) * d->in[1], s->ic))) ||
-            (s->projects && !panels_suit(s->bf16, rows * d->out[1], d->c)))
+        if ((s->expands && (end <= top || !panels_suit(s->unit, (end - top) * d->in[1], s->ic))) ||
+            (s->projects && !panels_suit(s->unit, rows * d->out[1], d->c)))
             return false;
     }
     return true;
@@ -226,19 +222,19 @@ static bool suits(const struct bottleneck *s)
    takes longer than oneDNN's way through memory; in bf16 the products hardly count. */
 static bool pays(const struct bottleneck *s)
 {
-    return s->bf16 || !s->expands || s->bands == 1 ||
+    return s->unit != PANEL_F32 || !s->expands || s->bands == 1 ||
            s->rows >= 8 * (s->window.kernel - s->window.stride);
 }
 
 static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choice *k,
                                          struct graft_error *err)
 {
-    struct bottleneck b = {.bf16 = c->bf16,
+    struct bottleneck b = {.unit = panels_get_unit(c->bf16),
                            .ic = c->in[0].shape.rank > 1 ? c->in[0].shape.dim[1] : 0,
                            .size = c->bf16 ? 2 : 4,
                            .n_threads = omp_get_max_threads()};
     const struct gr_case *window = c, *last;
-    if (!c->next || c->quant || (c->bf16 && !tiles_have()))
+    if (!c->next || c->quant || b.unit == PANEL_NONE)
         return refuse(err);
     if (is_pointwise(c, &b.expand_low, &b.expand_high) && !c->add) {
         b.expands = true;
@@ -263,9 +259,9 @@ static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choi
     if (!suits(&b) || !pays(&b))
         s = refuse(err);
     if (!s && b.expands)
-        s = panels_init_conv(&b.expand, c, err);
+        s = panels_init_conv(&b.expand, b.unit, c, err);
     if (!s && b.projects)
-        s = panels_init_conv(&b.project, last, err);
+        s = panels_init_conv(&b.project, b.unit, last, err);
     struct bottleneck *state = s ? NULL : gr_alloc(sizeof *state);
     if (!s && !state)
         s = gr_error_nomem(err);
@@ -274,11 +270,13 @@ static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choi
         return s;
     }
     *state = b;
-    k->in[0] = (struct gr_layout){b.bf16 ? GR_BF16 : GR_F32, true};
+    k->in[0] = (struct gr_layout){c->bf16 ? GR_BF16 : GR_F32, true};
     k->out[0] = (struct gr_layout){b.dst, true};
     k->n_steps = 1 + b.expands + b.projects;
     k->state = state;
-    k->impl = b.bf16 ? "bottleneck:amx" : "bottleneck:avx512";
+    k->impl = b.unit == PANEL_TILES  ? "bottleneck:amx"
+              : b.unit == PANEL_BF16 ? "bottleneck:avx512_bf16"
+                                     : "bottleneck:avx512";
     k->weights_size = depthwise_get_weights_size(&b.window) +
                       (b.expands ? panels_get_weights_size(&b.expand) : 0) +
                       (b.projects ? panels_get_weights_size(&b.project) : 0);

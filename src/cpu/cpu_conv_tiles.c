@@ -66,7 +66,7 @@ static enum graft_status conv_tiles_forward(const void *state, void *bound, cons
 #pragma omp parallel num_threads(s->n_threads)
     {
         struct tiles_state before;
-        tiles_save(&before);
+        panels_begin(s->panels.unit, &before);
         panels_enter(&s->panels);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < (s->place ? s->n : 0); i++)
@@ -88,7 +88,7 @@ static enum graft_status conv_tiles_forward(const void *state, void *bound, cons
             panels_run(&s->panels, c / PANEL, s->m, padded + (size_t)i * padded_size(s), s->ic * 2,
                        &t);
         }
-        tiles_restore(&before);
+        panels_end(s->panels.unit, &before);
     }
     return GRAFT_OK;
 }
@@ -108,7 +108,7 @@ static void conv_tiles_unplan(void *state)
 static enum graft_status fill(struct conv_tiles *s, const struct gr_case *c,
                               struct graft_error *err)
 {
-    enum graft_status st = panels_init_conv(&s->panels, c, err);
+    enum graft_status st = panels_init_conv(&s->panels, panels_get_unit(true), c, err);
     for (int i = 0; i < s->taps; i++)
         s->panels.tap[i] = offset_of(s, i / 3, i % 3);
     if (!st && s->taps > 1 && !(s->place = gr_alloc_array((size_t)s->m, sizeof *s->place)))
@@ -128,9 +128,9 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
     struct conv_tiles s = {.add = c->add, .n_threads = omp_get_max_threads()};
     struct gr_window win;
     if (!c->bf16 || c->f32_out || (c->quant && c->quant[0].dtype) || !gr_is_const_conv(c) ||
-        !tiles_have() || gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != w->dim[3] ||
-        (w->dim[2] != 3 && w->dim[2] != 1) || x->dim[1] % 32 || y->dim[1] < PANEL ||
-        !gr_read_clip(c, &s.low, &s.high))
+        panels_get_unit(true) != PANEL_TILES || gr_node_get_int(n, "group", 1) != 1 ||
+        w->dim[2] != w->dim[3] || (w->dim[2] != 3 && w->dim[2] != 1) || x->dim[1] % 32 ||
+        y->dim[1] < PANEL || !gr_read_clip(c, &s.low, &s.high))
         return refuse(err);
     gr_window_read(n, x, y, w->dim + 2, &win);
     s.n = x->dim[0];
@@ -155,7 +155,7 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
         s.m *= s.n;
         s.n = 1;
     }
-    if (!panels_suit(true, s.m, s.ic))
+    if (!panels_suit(PANEL_TILES, s.m, s.ic))
         return refuse(err);
     enum graft_status st = fill(&s, c, err);
     struct conv_tiles *state = st ? NULL : gr_alloc(sizeof *state);

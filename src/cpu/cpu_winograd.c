@@ -14,13 +14,17 @@ static enum graft_status refuse(struct graft_error *err)
 /* Winograd's F(4x4, 3x3), as Lavin and Gray describe it: a tile of 6x6 pixels and the weights are
    transformed, multiplied at 36 points, and transformed back into 4x4 pixels, with a quarter of the
    multiplications. Channels last, fp32; the result differs from the direct sum in the last digits.
-   Tiles go through in blocks that fit the cache: v (36, tiles, ic) times u (36, oc/32, ic, 32)
-   gives m (36, tiles, oc). */
-enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = 16, PANEL = 32, BLOCK_SIZE = 3 << 19 };
+   Tiles go through in blocks: v (36, tiles, ic) times u (36, oc/32, ic, 32) gives m (36, tiles,
+   oc). Between the 36 matrices of each lies a line, or what is read and written of all of them at a
+   time would fall into one set of the first-level cache. */
+enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = 16, PANEL = 32, GAP = 16 };
+/* What v and m of a block may take, and the fewest tiles of one: each reads all of u. */
+enum { BLOCK_SIZE = 1 << 20, LEAST_TILES = 24 };
 
 struct winograd {
     int64_t n, ic, oc, in[2], out[2], pad[2];
     int64_t tiles[2], n_tiles, block; /* down, across; of all pictures; in a block */
+    int64_t u_step, v_step, m_step;   /* from one of the 36 matrices to the next */
     int n_threads;
     bool add;
     float low, high; /* y is clipped to them */
@@ -136,24 +140,18 @@ INLINE void product(const int rows, int64_t ic, const float *v, const float *u, 
     }
 }
 
+/* A few tiles times all panels: their rows of v stay in the first-level cache, while the panels
+   stream through it. */
 static TARGET void products(const struct winograd *s, int64_t tiles, const float *v, const float *u,
                             float *m)
 {
     const int64_t ic = s->ic, oc = s->oc;
-    for (int64_t o = 0; o < oc; o += PANEL, u += ic * PANEL) {
-        int64_t t = 0;
-        for (; t + 12 <= tiles; t += 12)
-            product(12, ic, v + t * ic, u, m + t * oc + o, oc);
-        if (t + 8 <= tiles) {
-            product(8, ic, v + t * ic, u, m + t * oc + o, oc);
-            t += 8;
+    for (int64_t left = tiles, n; left; left -= n, v += n * ic, m += n * oc) {
+        n = panel_group(left);
+        for (int64_t o = 0; o < oc; o += PANEL) {
+#define PRODUCT(rows) product(rows, ic, v, u + o * ic, m + o, oc)
+            PANEL_SWITCH(n, PRODUCT);
         }
-        if (t + 4 <= tiles) {
-            product(4, ic, v + t * ic, u, m + t * oc + o, oc);
-            t += 4;
-        }
-        for (; t < tiles; t++)
-            product(1, ic, v + t * ic, u, m + t * oc + o, oc);
     }
 }
 
@@ -178,20 +176,19 @@ static enum graft_status winograd_forward(const void *state, void *bound, const 
         const int64_t first = b * s->block,
                       tiles = s->n_tiles - first < s->block ? s->n_tiles - first : s->block;
         float *v =
-            (float *)scratch + (int64_t)omp_get_thread_num() * POINTS * s->block * (s->ic + s->oc);
-        float *m = v + POINTS * s->block * s->ic;
+            (float *)scratch + (int64_t)omp_get_thread_num() * POINTS * (s->v_step + s->m_step);
+        float *m = v + POINTS * s->v_step;
         int64_t top, left;
         for (int64_t t = 0; t < tiles; t++) {
             int64_t picture = tile_place(s, first + t, &top, &left);
             tile_in(s, (const float *)in[0] + picture * s->in[0] * s->in[1] * s->ic,
-                    top - s->pad[0], left - s->pad[1], v + t * s->ic, tiles * s->ic);
+                    top - s->pad[0], left - s->pad[1], v + t * s->ic, s->v_step);
         }
         for (int p = 0; p < POINTS; p++)
-            products(s, tiles, v + p * tiles * s->ic, s->u + p * s->ic * s->oc,
-                     m + p * tiles * s->oc);
+            products(s, tiles, v + p * s->v_step, s->u + p * s->u_step, m + p * s->m_step);
         for (int64_t t = 0; t < tiles; t++) {
             int64_t picture = tile_place(s, first + t, &top, &left);
-            tile_out(s, m + t * s->oc, tiles * s->oc,
+            tile_out(s, m + t * s->oc, s->m_step,
                      (float *)out[0] + picture * s->out[0] * s->out[1] * s->oc, top, left);
         }
     }
@@ -246,7 +243,7 @@ static TARGET void transform_weights(struct winograd *s, const float *w)
                 __m512 v[SIDE];
                 transform_taps(t[i][0], t[i][1], t[i][2], v);
                 UNROLL for (int j = 0; j < SIDE; j++)
-                    _mm512_storeu_ps(to + (i * SIDE + j) * ic * oc, v[j]);
+                    _mm512_storeu_ps(to + (i * SIDE + j) * s->u_step, v[j]);
             }
         }
     }
@@ -259,7 +256,7 @@ static enum graft_status fill(struct winograd *s, const struct gr_tensor *w,
     enum graft_status st = gr_const_f32(w, &wt, err);
     if (!st && b)
         st = gr_const_f32(b, &bt, err);
-    s->u = gr_alloc_aligned((size_t)(POINTS * s->ic * s->oc) * sizeof *s->u, false);
+    s->u = gr_alloc_aligned((size_t)(POINTS * s->u_step) * sizeof *s->u, false);
     s->bias = gr_alloc_aligned((size_t)s->oc * sizeof *s->bias, true);
     s->zeros = gr_alloc_aligned((size_t)s->ic * sizeof *s->zeros, true);
     if (!st && (!s->u || !s->bias || !s->zeros))
@@ -274,11 +271,28 @@ static enum graft_status fill(struct winograd *s, const struct gr_tensor *w,
     return st;
 }
 
-/* Transformed weights are four times as many and read once for each block, so that there must be
-   enough tiles to pay for them. */
+/* Transformed weights are four times as many, and each block reads them all: that takes as long as
+   to multiply some tiles by them. The direct way multiplies nine times for a pixel. */
 static bool pays(const struct winograd *s)
 {
-    return s->n > 1 && s->n_tiles >= s->n_threads * s->ic / 16;
+    enum { READING = 8 };
+    const int64_t blocks = (s->n_tiles + s->block - 1) / s->block,
+                  here = POINTS * (s->n_tiles + READING * blocks),
+                  direct = 9 * s->n * s->out[0] * s->out[1];
+    return 3 * here < 2 * direct;
+}
+
+/* Blocks of equally many tiles, at least one for each thread. */
+static void cut(struct winograd *s)
+{
+    const int64_t fit = BLOCK_SIZE / (POINTS * (s->ic + s->oc) * (int64_t)sizeof(float)),
+                  most = fit < LEAST_TILES ? LEAST_TILES : fit,
+                  blocks = (s->n_tiles + most - 1) / most,
+                  each = (blocks + s->n_threads - 1) / s->n_threads * s->n_threads;
+    s->block = (s->n_tiles + each - 1) / each;
+    s->u_step = s->ic * s->oc + GAP;
+    s->v_step = s->block * s->ic + GAP;
+    s->m_step = s->block * s->oc + GAP;
 }
 
 static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice *k,
@@ -306,13 +320,9 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
         d.tiles[i] = (win.out[i] + STEP - 1) / STEP;
     }
     d.n_tiles = d.n * d.tiles[0] * d.tiles[1];
+    cut(&d);
     if (!gr_read_clip(c, &d.low, &d.high) || !pays(&d))
         return refuse(err);
-    /* A multiple of 12 tiles that fits the cache, or as few as keep all threads busy. */
-    const int64_t fit = BLOCK_SIZE / (POINTS * (d.ic + d.oc) * (int64_t)sizeof(float)) / 12 * 12,
-                  each = (d.n_tiles + d.n_threads - 1) / d.n_threads;
-    d.block = fit < 48 ? 48 : fit;
-    d.block = d.block > each ? each : d.block;
     enum graft_status s = fill(&d, c->konst[1], gr_conv_bias(c), err);
     struct winograd *state = s ? NULL : gr_alloc(sizeof *state);
     if (!s && !state)
@@ -327,8 +337,8 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
     k->in[0] = k->out[0] = (struct gr_layout){GR_F32, true};
     k->state = state;
     k->impl = "winograd:avx512";
-    k->weights_size = (size_t)(POINTS * d.ic * d.oc) * sizeof(float);
-    k->scratch_size = (size_t)(d.n_threads * POINTS * d.block * (d.ic + d.oc)) * sizeof(float);
+    k->weights_size = (size_t)(POINTS * d.u_step) * sizeof(float);
+    k->scratch_size = (size_t)(d.n_threads * POINTS * (d.v_step + d.m_step)) * sizeof(float);
     gr_choose_tail(c, k);
     return GRAFT_OK;
 }

@@ -8,7 +8,7 @@ extern const struct gr_kernel gr_kernel_conv, gr_kernel_gemm, gr_kernel_matmul, 
     gr_kernel_mean, gr_kernel_eltwise, gr_kernel_rows, gr_kernel_move, gr_kernel_max_pool,
     gr_kernel_shuffle, gr_kernel_depthwise, gr_kernel_winograd, gr_kernel_conv_int8,
     gr_kernel_gemm_int8, gr_kernel_matmul_int8, gr_kernel_max_pool_int8, gr_kernel_bottleneck,
-    gr_kernel_conv_tiles, gr_kernel_attention;
+    gr_kernel_conv_tiles, gr_kernel_pointwise, gr_kernel_attention;
 
 /* Constant `t` as aligned fp32; NULL is GRAFT_E_UNSUPPORTED. */
 enum graft_status gr_const_f32(const struct gr_tensor *t, struct gr_tensor *out,

@@ -24,9 +24,24 @@ static int64_t tile_depth(int64_t k)
     return 0;
 }
 
-bool panels_suit(bool bf16, int64_t m, int64_t k)
+/* There are tiles, and the system lets the program use them. */
+static bool have_tiles(void)
 {
-    return !bf16 || (m >= TILE_ROWS && tile_depth(k));
+    enum { REQUEST = 0x1023, TILE_DATA = 18 };
+    return dnn_has_amx() && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+}
+
+enum panel_unit panels_get_unit(bool bf16)
+{
+    return !gr_cpu_has_fast_bf16() ? PANEL_NONE
+           : !bf16                 ? PANEL_F32
+           : have_tiles()          ? PANEL_TILES
+                                   : PANEL_BF16;
+}
+
+bool panels_suit(enum panel_unit unit, int64_t m, int64_t k)
+{
+    return unit != PANEL_TILES || (m >= TILE_ROWS && tile_depth(k));
 }
 
 static int64_t n_panels(const struct panels *p)
@@ -34,10 +49,20 @@ static int64_t n_panels(const struct panels *p)
     return (p->n + PANEL - 1) / PANEL;
 }
 
+/* Bytes of w in one panel, for one tap and for all. */
+static size_t tap_size(const struct panels *p)
+{
+    return (size_t)(p->unit == PANEL_F32 ? p->k : (p->k + 1) / 2) * PANEL * 4;
+}
+
+static size_t panel_size(const struct panels *p)
+{
+    return tap_size(p) * (size_t)p->taps;
+}
+
 size_t panels_get_weights_size(const struct panels *p)
 {
-    return (size_t)(n_panels(p) * PANEL) *
-           ((size_t)(p->k * p->taps) * (p->bf16 ? 2 : 4) + sizeof(float));
+    return (size_t)n_panels(p) * (panel_size(p) + PANEL * sizeof *p->b);
 }
 
 void panels_clear(struct panels *p)
@@ -48,7 +73,7 @@ void panels_clear(struct panels *p)
 }
 
 /* Column j of w for tiles: pairs of rows are neighbours. */
-static void pack_column(struct panels *p, int64_t j, const float *w)
+static void pack_tiles(struct panels *p, int64_t j, const float *w)
 {
     const int64_t tile = p->depth / 2 * 32;
     uint16_t *const to =
@@ -64,29 +89,43 @@ static void pack_column(struct panels *p, int64_t j, const float *w)
         }
 }
 
-enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, int64_t taps,
-                              const float *w, const float *b, struct graft_error *err)
+/* ... and for vectors. */
+static void pack_vectors(struct panels *p, int64_t j, const float *w)
 {
-    *p = (struct panels){.k = k, .n = n, .taps = taps, .bf16 = bf16, .depth = tile_depth(k)};
-    const int64_t columns = n_panels(p) * PANEL;
-    p->w = gr_alloc_aligned((size_t)(columns * k * taps) * (bf16 ? 2 : 4), true);
-    p->b = gr_alloc_aligned((size_t)columns * sizeof *p->b, true);
+    char *to = (char *)p->w + (size_t)(j / PANEL) * panel_size(p) + j % PANEL * 4;
+    for (int64_t t = 0; t < p->taps; t++)
+        for (int64_t k = 0; k < p->k; to += PANEL * 4) {
+            const float *x = w + k * p->taps + t;
+            if (p->unit == PANEL_F32) {
+                *(float *)(void *)to = *x;
+                k++;
+                continue;
+            }
+            uint16_t *pair = (uint16_t *)(void *)to;
+            pair[0] = gr_f32_to_bf16(*x);
+            pair[1] = k + 1 < p->k ? gr_f32_to_bf16(x[p->taps]) : 0;
+            k += 2;
+        }
+}
+
+enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k, int64_t n,
+                              int64_t taps, const float *w, const float *b, struct graft_error *err)
+{
+    *p = (struct panels){.k = k, .n = n, .taps = taps, .unit = unit, .depth = tile_depth(k)};
+    p->w = gr_alloc_aligned((size_t)n_panels(p) * panel_size(p), true);
+    p->b = gr_alloc_aligned((size_t)n_panels(p) * PANEL * sizeof *p->b, true);
     if (!p->w || !p->b) {
         panels_clear(p);
         return gr_error_nomem(err);
     }
     for (int64_t j = 0; j < n; j++) {
-        if (bf16)
-            pack_column(p, j, w + j * k * taps);
-        else
-            for (int64_t i = 0; i < k; i++)
-                ((float *)p->w)[(j / PANEL * k + i) * PANEL + j % PANEL] = w[j * k + i];
+        (unit == PANEL_TILES ? pack_tiles : pack_vectors)(p, j, w + j * k * taps);
         p->b[j] = b ? b[j] : 0;
     }
     return GRAFT_OK;
 }
 
-enum graft_status panels_init_conv(struct panels *p, const struct gr_case *c,
+enum graft_status panels_init_conv(struct panels *p, enum panel_unit unit, const struct gr_case *c,
                                    struct graft_error *err)
 {
     const struct gr_shape *shape = &c->in[1].shape;
@@ -96,7 +135,7 @@ enum graft_status panels_init_conv(struct panels *p, const struct gr_case *c,
     if (!s && bias)
         s = gr_const_f32(bias, &b, err);
     if (!s)
-        s = panels_init(p, c->bf16, shape->dim[1], shape->dim[0], shape->dim[2] * shape->dim[3],
+        s = panels_init(p, unit, shape->dim[1], shape->dim[0], shape->dim[2] * shape->dim[3],
                         w.data, bias ? b.data : NULL, err);
     gr_tensor_clear(&w);
     gr_tensor_clear(&b);
@@ -104,22 +143,19 @@ enum graft_status panels_init_conv(struct panels *p, const struct gr_case *c,
 }
 
 /* What all rows need, in registers. */
-struct vectors {
-    __m512 low, high, b0, b1;
+struct bounds {
+    __m512 low, high;
 };
 
-INLINE struct vectors load_vectors(const struct panel_tail *t, const float *bias)
+INLINE struct bounds load_bounds(const struct panel_tail *t)
 {
-    return (struct vectors){_mm512_set1_ps(t->low), _mm512_set1_ps(t->high), _mm512_load_ps(bias),
-                            _mm512_load_ps(bias + 16)};
+    return (struct bounds){_mm512_set1_ps(t->low), _mm512_set1_ps(t->high)};
 }
 
 /* One row of sums becomes one of y; what is constant at the call is decided there. */
-INLINE void finish(const struct vectors *v, enum gr_dtype y_dtype, enum gr_dtype add_dtype,
+INLINE void finish(const struct bounds *v, enum gr_dtype y_dtype, enum gr_dtype add_dtype,
                    __mmask32 m, const char *add, char *y, __m512 a, __m512 b)
 {
-    a = _mm512_add_ps(a, v->b0);
-    b = _mm512_add_ps(b, v->b1);
     if (add_dtype == GR_BF16) {
         const __m512i raw = _mm512_maskz_loadu_epi16(m, add);
         a = _mm512_add_ps(
@@ -152,15 +188,17 @@ struct tile_rows {
 INLINE void place_tiles(const struct panel_tail *t, enum gr_dtype add_dtype, __mmask32 m,
                         const float *bias, const struct tile_rows *r, const float *sums)
 {
-    const struct vectors v = load_vectors(t, bias);
+    const struct bounds v = load_bounds(t);
+    const __m512 b0 = _mm512_load_ps(bias), b1 = _mm512_load_ps(bias + 16);
     for (int k = 0; k < 2; k++)
         for (int64_t i = r->skip[k]; i < TILE_ROWS; i++) {
             const int64_t row = t->place[r->row[k] + i], at = k * TILE_ROWS + i;
             if (row >= 0)
                 finish(&v, GR_BF16, add_dtype, m,
                        add_dtype ? (const char *)t->add + row * t->add_step : NULL,
-                       (char *)t->y + row * t->y_step, _mm512_load_ps(sums + at * PANEL),
-                       _mm512_load_ps(sums + at * PANEL + 16));
+                       (char *)t->y + row * t->y_step,
+                       _mm512_add_ps(b0, _mm512_load_ps(sums + at * PANEL)),
+                       _mm512_add_ps(b1, _mm512_load_ps(sums + at * PANEL + 16)));
         }
 }
 
@@ -172,7 +210,8 @@ INLINE void finish_tiles(const struct panel_tail *t, enum gr_dtype y_dtype, enum
         place_tiles(t, add_dtype, m, bias, r, sums);
         return;
     }
-    const struct vectors v = load_vectors(t, bias);
+    const struct bounds v = load_bounds(t);
+    const __m512 b0 = _mm512_load_ps(bias), b1 = _mm512_load_ps(bias + 16);
     const int64_t y_step = t->y_step, add_step = t->add_step;
     for (int k = 0; k < 2; k++) {
         const int64_t first = k * TILE_ROWS + r->skip[k], end = (k + 1) * TILE_ROWS;
@@ -181,8 +220,9 @@ INLINE void finish_tiles(const struct panel_tail *t, enum gr_dtype y_dtype, enum
         char *y = (char *)t->y + row * y_step;
         _Pragma("GCC unroll 4") for (int64_t i = first; i < end; i++)
         {
-            finish(&v, y_dtype, add_dtype, m, add, y, _mm512_load_ps(sums + i * PANEL),
-                   _mm512_load_ps(sums + i * PANEL + 16));
+            finish(&v, y_dtype, add_dtype, m, add, y,
+                   _mm512_add_ps(b0, _mm512_load_ps(sums + i * PANEL)),
+                   _mm512_add_ps(b1, _mm512_load_ps(sums + i * PANEL + 16)));
             y += y_step;
             if (add_dtype)
                 add += add_step;
@@ -248,8 +288,9 @@ TILES_INLINE void run_tiles(const struct panels *p, int64_t panel, int64_t m, co
     finish_tiles(t, y_dtype, add_dtype, mask, bias, &before, sums[!at]);
 }
 
-TARGET_TILES static void run_bf16(const struct panels *p, int64_t panel, int64_t m, const char *x,
-                                  int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+TARGET_TILES static void run_in_tiles(const struct panels *p, int64_t panel, int64_t m,
+                                      const char *x, int64_t x_step, const struct panel_tail *t,
+                                      __mmask32 mask)
 {
     const bool bf16 = t->y_dtype == GR_BF16, whole = t->n == PANEL;
     if (t->add && bf16)
@@ -264,60 +305,100 @@ TARGET_TILES static void run_bf16(const struct panels *p, int64_t panel, int64_t
         run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_UNKNOWN);
 }
 
-INLINE void rows_f32(const int rows, const struct panels *p, int64_t panel, int64_t at,
-                     const char *x, int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+/* `rows` of x from row `at`; all but what follows `x_step` is constant at each call. */
+INLINE void run_rows(const int rows, enum gr_dtype x_dtype, enum gr_dtype y_dtype,
+                     const struct panels *p, int64_t panel, int64_t at, const char *x,
+                     int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
+    const char *w = (const char *)p->w + (size_t)panel * panel_size(p);
+    const float *b = p->b + panel * PANEL;
     __m512 acc[PANEL_ROWS][2];
-    PANEL_UNROLL for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-    panel_sums(rows, p->k, (const float *)(x + at * x_step), x_step / 4,
-               (const float *)p->w + panel * p->k * PANEL, acc);
-    const struct vectors v = load_vectors(t, p->b + panel * PANEL);
-    char *y = (char *)t->y + at * t->y_step;
-    const char *add = t->add ? (const char *)t->add + at * t->add_step : NULL;
-    PANEL_UNROLL for (int r = 0; r < rows; r++) if (add) finish(
-        &v, GR_F32, GR_F32, mask, add + r * t->add_step, y + r * t->y_step, acc[r][0], acc[r][1]);
-    else finish(&v, GR_F32, GR_UNKNOWN, mask, NULL, y + r * t->y_step, acc[r][0], acc[r][1]);
+    PANEL_UNROLL for (int r = 0; r < rows; r++)
+    {
+        acc[r][0] = _mm512_load_ps(b);
+        acc[r][1] = _mm512_load_ps(b + 16);
+    }
+    x += at * x_step;
+    for (int64_t k = 0; k < p->taps; k++, w += tap_size(p)) {
+        if (x_dtype == GR_BF16)
+            panel_sums_bf16(rows, p->k, x + p->tap[k], x_step, w, acc);
+        else
+            panel_sums(rows, p->k, (const float *)(const void *)(x + p->tap[k]), x_step / 4,
+                       (const float *)(const void *)w, acc);
+    }
+    const struct bounds v = load_bounds(t);
+    const int64_t y_step = t->y_step, add_step = t->add_step;
+    char *y = (char *)t->y + at * y_step;
+    const char *add = t->add ? (const char *)t->add + at * add_step : NULL;
+    if (add)
+        PANEL_UNROLL for (int r = 0; r < rows; r++) finish(
+            &v, y_dtype, x_dtype, mask, add + r * add_step, y + r * y_step, acc[r][0], acc[r][1]);
+    else
+        PANEL_UNROLL for (int r = 0; r < rows; r++)
+            finish(&v, y_dtype, GR_UNKNOWN, mask, NULL, y + r * y_step, acc[r][0], acc[r][1]);
+}
+
+/* In blocks of nearly the same size: a few rows alone would wait for their own sums. */
+INLINE void run_blocks(enum gr_dtype x_dtype, enum gr_dtype y_dtype, const struct panels *p,
+                       int64_t panel, int64_t m, const char *x, int64_t x_step,
+                       const struct panel_tail *t, __mmask32 mask)
+{
+    for (int64_t at = 0, left = (m + PANEL_ROWS - 1) / PANEL_ROWS; left; left--) {
+        const int64_t rows = (m - at + left - 1) / left;
+#define ROWS(N)                                                                                    \
+    case N:                                                                                        \
+        run_rows(N, x_dtype, y_dtype, p, panel, at, x, x_step, t, mask);                           \
+        break;
+        switch (rows) {
+            ROWS(1)
+            ROWS(2)
+            ROWS(3)
+            ROWS(4)
+            ROWS(5)
+            ROWS(6)
+            ROWS(7)
+            ROWS(8)
+            ROWS(9)
+            ROWS(10)
+            ROWS(11)
+            ROWS(12)
+        }
+        at += rows;
+    }
 }
 
 TARGET static void run_f32(const struct panels *p, int64_t panel, int64_t m, const char *x,
                            int64_t x_step, const struct panel_tail *t, __mmask32 mask)
 {
-    int64_t r = 0;
-    for (; r + 12 <= m; r += 12)
-        rows_f32(12, p, panel, r, x, x_step, t, mask);
-    if (r + 8 <= m) {
-        rows_f32(8, p, panel, r, x, x_step, t, mask);
-        r += 8;
-    }
-    if (r + 4 <= m) {
-        rows_f32(4, p, panel, r, x, x_step, t, mask);
-        r += 4;
-    }
-    for (; r < m; r++)
-        rows_f32(1, p, panel, r, x, x_step, t, mask);
+    run_blocks(GR_F32, GR_F32, p, panel, m, x, x_step, t, mask);
+}
+
+TARGET static void run_bf16(const struct panels *p, int64_t panel, int64_t m, const char *x,
+                            int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+{
+    if (t->y_dtype == GR_BF16)
+        run_blocks(GR_BF16, GR_BF16, p, panel, m, x, x_step, t, mask);
+    else
+        run_blocks(GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
                 const struct panel_tail *t)
 {
     const __mmask32 mask = t->n < PANEL ? ((__mmask32)1 << t->n) - 1 : ~(__mmask32)0;
-    (p->bf16 ? run_bf16 : run_f32)(p, panel, m, x, x_step, t, mask);
-}
-
-bool tiles_have(void)
-{
-    enum { REQUEST = 0x1023, TILE_DATA = 18 };
-    return dnn_has_amx() && !syscall(SYS_arch_prctl, REQUEST, TILE_DATA);
+    (p->unit == PANEL_TILES  ? run_in_tiles
+     : p->unit == PANEL_BF16 ? run_bf16
+                             : run_f32)(p, panel, m, x, x_step, t, mask);
 }
 
 /* GCC believes that the two instructions look at 8 bytes; they look at all 64. */
-TARGET_TILES void tiles_save(struct tiles_state *s)
+TARGET_TILES static void save_tiles(struct tiles_state *s)
 {
     _tile_storeconfig(s->bytes);
     __asm__ volatile("" : : "r"(s->bytes) : "memory");
 }
 
-TARGET_TILES void tiles_restore(const struct tiles_state *s)
+TARGET_TILES static void restore_tiles(const struct tiles_state *s)
 {
     __asm__ volatile("" : : "r"(s->bytes) : "memory");
     if (s->bytes[0])
@@ -326,7 +407,7 @@ TARGET_TILES void tiles_restore(const struct tiles_state *s)
         _tile_release();
 }
 
-TARGET_TILES void panels_enter(const struct panels *p)
+TARGET_TILES static void set_tiles(const struct panels *p)
 {
     uint8_t c[64] = {1};
     for (int i = 0; i < 8; i++) {                                        /* sums, x, w */
@@ -335,5 +416,23 @@ TARGET_TILES void panels_enter(const struct panels *p)
     }
     __asm__ volatile("" : : "r"(c) : "memory");
     _tile_loadconfig(c);
+}
+
+void panels_begin(enum panel_unit unit, struct tiles_state *before)
+{
+    if (unit == PANEL_TILES)
+        save_tiles(before);
+}
+
+void panels_enter(const struct panels *p)
+{
+    if (p->unit == PANEL_TILES)
+        set_tiles(p);
+}
+
+void panels_end(enum panel_unit unit, const struct tiles_state *before)
+{
+    if (unit == PANEL_TILES)
+        restore_tiles(before);
 }
 #endif

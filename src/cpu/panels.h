@@ -1,5 +1,5 @@
 /* Pixels times a constant matrix, 32 columns of it at a time: what fused kernels are made of. In
-   fp32 with AVX-512, in bf16 with AMX tiles, sums in fp32. x86 only. */
+   fp32 or in bf16, with AVX-512 or in AMX tiles, sums in fp32. x86 only. */
 #ifndef GR_CPU_PANELS_H
 #define GR_CPU_PANELS_H
 
@@ -7,27 +7,39 @@
 
 enum { PANEL = 32 };
 
+/* What multiplies. */
+enum panel_unit {
+    PANEL_NONE, /* this processor cannot */
+    PANEL_F32,
+    PANEL_BF16, /* pairs of bf16 in vectors */
+    PANEL_TILES /* bf16 in AMX tiles */
+};
+/* The fastest one here for x in bf16, or in fp32. */
+enum panel_unit panels_get_unit(bool bf16);
+
 /* y = x w + b; x has k columns, w and b n. Or a sum of such products, one for each tap of a window,
    where x begins at another place for each. */
 enum { PANEL_TAPS = 9 };
 struct panels {
     int64_t k, n, taps;
     int64_t tap[PANEL_TAPS]; /* bytes from where x is said to begin; for the user to fill in */
-    bool bf16;               /* of x and w */
-    int64_t depth;           /* rows of w in one tile */
-    void *w;  /* fp32: (panel, k, 32). bf16: (panel, k / depth, tap, 2, depth / 2, 16, 2) */
+    enum panel_unit unit;
+    int64_t depth; /* rows of w in one tile */
+    void *w;  /* fp32: (panel, tap, k, 32). bf16: (panel, tap, k / 2 rounded up, 32, 2), for tiles
+                 (panel, k / depth, tap, 2, depth / 2, 16, 2) */
     float *b; /* (panel, 32) */
 };
-/* `w` is (n, k, taps), b may be NULL. fp32 knows one tap only. */
-enum graft_status panels_init(struct panels *p, bool bf16, int64_t k, int64_t n, int64_t taps,
-                              const float *w, const float *b, struct graft_error *err);
+/* `w` is (n, k, taps), b may be NULL. */
+enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k, int64_t n,
+                              int64_t taps, const float *w, const float *b,
+                              struct graft_error *err);
 /* The weights of a convolution, for which gr_is_const_conv holds, with at most so many taps. */
-enum graft_status panels_init_conv(struct panels *p, const struct gr_case *c,
+enum graft_status panels_init_conv(struct panels *p, enum panel_unit unit, const struct gr_case *c,
                                    struct graft_error *err);
 void panels_clear(struct panels *p); /* may be called twice */
 size_t panels_get_weights_size(const struct panels *p);
 /* Whether m rows of x with k columns can be multiplied. */
-bool panels_suit(bool bf16, int64_t m, int64_t k);
+bool panels_suit(enum panel_unit unit, int64_t m, int64_t k);
 
 /* What becomes of the sums: y = min(max(sum + add, low), high). Steps: bytes from row to row. */
 struct panel_tail {
@@ -38,21 +50,20 @@ struct panel_tail {
     int64_t add_step;
     float low, high;
     int64_t n;            /* columns that are stored, at most 32 */
-    const int32_t *place; /* of each row of sums: row of y, or -1; NULL: all in turn. bf16 only */
+    const int32_t *place; /* of each row of sums: row of y, or -1; NULL: all in turn. Of tiles only,
+                             with y in bf16 */
 };
 /* m rows of x times a panel. y must not overlap x; it may be `add` itself. */
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
                 const struct panel_tail *t);
 
 /* A thread's tiles: they are set up for one matrix at a time, and put back in the end as others may
-   count on them. */
+   count on them. Nothing for other units. */
 struct tiles_state {
     uint8_t bytes[64];
 };
-void tiles_save(struct tiles_state *s);
-void tiles_restore(const struct tiles_state *s);
+void panels_begin(enum panel_unit unit, struct tiles_state *before);
 void panels_enter(const struct panels *p);
-/* There are tiles, and the system lets the program use them. */
-bool tiles_have(void);
+void panels_end(enum panel_unit unit, const struct tiles_state *before);
 
 #endif

@@ -62,9 +62,9 @@ __attribute__((target("avx512f,avx512bf16"))) static double bf16_avx512(float *b
 __attribute__((target("amx-tile,amx-bf16"))) static double bf16_amx(float *block, size_t size)
 {
     struct tiles_state before;
-    const struct panels whole_tiles = {.depth = 32};
+    const struct panels whole_tiles = {.unit = PANEL_TILES, .depth = 32};
     (void)block, (void)size;
-    tiles_save(&before);
+    panels_begin(PANEL_TILES, &before);
     panels_enter(&whole_tiles);
     _tile_zero(0);
     _tile_zero(1);
@@ -80,7 +80,7 @@ __attribute__((target("amx-tile,amx-bf16"))) static double bf16_amx(float *block
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    tiles_restore(&before);
+    panels_end(PANEL_TILES, &before);
     return 2.0 * ROUNDS * 4 * 16 * 16 * 32;
 }
 
@@ -100,10 +100,9 @@ static work_fn *best_fp32(void)
 static work_fn *best_bf16(void)
 {
 #ifdef __x86_64__
-    if (tiles_have())
-        return bf16_amx;
-    if (gr_cpu_has_fast_bf16())
-        return bf16_avx512;
+    const enum panel_unit unit = panels_get_unit(true);
+    if (unit != PANEL_NONE)
+        return unit == PANEL_TILES ? bf16_amx : bf16_avx512;
 #endif
     return best_fp32(); /* where bf16 is computed at all, then as fp32 */
 }

@@ -1,0 +1,178 @@
+/* How is a 1x1 convolution with what follows it computed fast? */
+#include "base/mem.h"
+#include "cpu/kernels.h"
+
+static enum graft_status refuse(struct graft_error *err)
+{
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense 1x1 convolution with bounds at most");
+}
+
+#ifdef __x86_64__
+#include "cpu/panels.h"
+#include <omp.h>
+
+/* All pixels times one matrix. A block of pixels that fits the second-level cache is multiplied by
+   one panel of weights after the other. oneDNN does that as fast; but where a residual is added, it
+   waits for every line of it, while here the next panel's are under way as one is multiplied. Under
+   a stride the pixels that are read are gathered first. AMX tiles have a kernel of their own. */
+enum { BLOCK = 96, LINE = 64 };
+
+struct pointwise {
+    struct panels panels;
+    int64_t n, ic, oc, in[2], out[2], stride[2];
+    int64_t pixels, block; /* of y in all pictures, and at a time */
+    bool gathers, add;
+    enum gr_dtype dst;
+    int64_t size, x_step, y_step; /* bytes of a number of y, and of a pixel of each */
+    float low, high;
+    int n_threads;
+};
+
+static size_t block_size(const struct pointwise *s)
+{
+    return s->gathers ? (size_t)(s->block * s->x_step) : 0;
+}
+
+/* The pixels of x under pixels first.. of y. */
+static void gather(const struct pointwise *s, const char *x, int64_t first, int64_t n, char *to)
+{
+    for (int64_t i = first; i < first + n; i++, to += s->x_step) {
+        const int64_t row = i / s->out[1], column = i % s->out[1] * s->stride[1],
+                      picture = row / s->out[0], at = row % s->out[0] * s->stride[0];
+        memcpy(to, x + ((picture * s->in[0] + at) * s->in[1] + column) * s->x_step,
+               (size_t)s->x_step);
+    }
+}
+
+static int64_t n_pixels(const struct pointwise *s, int64_t first)
+{
+    return s->pixels - first < s->block ? s->pixels - first : s->block;
+}
+
+/* Asks for a panel's residual, which lies in y. */
+static void ask(const struct pointwise *s, const char *y, int64_t n)
+{
+    for (int64_t k = 0; k < n; k++, y += s->y_step)
+        for (int64_t at = 0; at < PANEL * s->size; at += LINE)
+            __builtin_prefetch(y + at, 1);
+}
+
+static enum graft_status pointwise_forward(const void *state, void *bound, const void *const *in,
+                                           void *const *out, void *scratch, struct graft_error *err)
+{
+    const struct pointwise *s = state;
+    const int64_t n_panels = (s->oc + PANEL - 1) / PANEL,
+                  n_blocks = (s->pixels + s->block - 1) / s->block;
+    (void)bound;
+    (void)err;
+#pragma omp parallel num_threads(s->n_threads)
+    {
+        char *own = (char *)scratch + (size_t)omp_get_thread_num() * block_size(s);
+        int64_t gathered = -1;
+#pragma omp for schedule(static)
+        for (int64_t i = 0; i < n_blocks * n_panels; i++) {
+            const int64_t first = i / n_panels * s->block, panel = i % n_panels;
+            const char *x = (const char *)in[0] + first * s->x_step;
+            char *y = (char *)out[0] + first * s->y_step + panel * PANEL * s->size;
+            const struct panel_tail t = {.y = y,
+                                         .y_step = s->y_step,
+                                         .y_dtype = s->dst,
+                                         .add = s->add ? y : NULL,
+                                         .add_step = s->y_step,
+                                         .low = s->low,
+                                         .high = s->high,
+                                         .n = PANEL};
+            if (s->add && panel + 1 < n_panels)
+                ask(s, y + PANEL * s->size, n_pixels(s, first));
+            else if (s->add && i + 1 < n_blocks * n_panels)
+                ask(s, (char *)out[0] + (first + s->block) * s->y_step,
+                    n_pixels(s, first + s->block));
+            if (s->gathers && gathered != first)
+                gather(s, in[0], gathered = first, n_pixels(s, first), own);
+            panels_run(&s->panels, panel, n_pixels(s, first), s->gathers ? own : x, s->x_step, &t);
+        }
+    }
+    return GRAFT_OK;
+}
+
+static void pointwise_unplan(void *state)
+{
+    struct pointwise *s = state;
+    panels_clear(&s->panels);
+    gr_free(s);
+}
+
+static enum graft_status pointwise_plan(const struct gr_case *c, struct gr_choice *k,
+                                        struct graft_error *err)
+{
+    const struct gr_node *n = c->node;
+    const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
+    struct pointwise d = {.add = c->add,
+                          .dst = c->bf16 && !c->f32_out ? GR_BF16 : GR_F32,
+                          .n_threads = omp_get_max_threads()};
+    const enum panel_unit unit = panels_get_unit(c->bf16);
+    struct gr_window win;
+    if ((unit != PANEL_F32 && unit != PANEL_BF16) || (c->quant && c->quant[0].dtype) ||
+        (c->bf16 && c->add && c->f32_out) || !gr_is_const_conv(c) ||
+        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 1 || w->dim[3] != 1 ||
+        !gr_read_clip(c, &d.low, &d.high))
+        return refuse(err);
+    gr_window_read(n, x, y, w->dim + 2, &win);
+    d.n = x->dim[0];
+    d.ic = x->dim[1];
+    d.oc = y->dim[1];
+    d.size = (int64_t)gr_dtype_size(d.dst);
+    d.x_step = d.ic * (c->bf16 ? 2 : 4);
+    d.y_step = d.oc * d.size;
+    for (int i = 0; i < 2; i++) {
+        d.in[i] = win.in[i];
+        d.out[i] = win.out[i];
+        d.stride[i] = win.stride[i];
+        if (win.pad_l[i] || (d.out[i] - 1) * d.stride[i] >= d.in[i])
+            return refuse(err);
+        d.gathers = d.gathers || d.in[i] != d.out[i];
+    }
+    d.pixels = d.n * d.out[0] * d.out[1];
+    if (d.oc % PANEL || d.ic < 16 || d.pixels < 12)
+        return refuse(err);
+    const int64_t blocks = (d.pixels + BLOCK - 1) / BLOCK;
+    d.block = ((d.pixels + blocks - 1) / blocks + 11) / 12 * 12;
+    enum graft_status st = panels_init_conv(&d.panels, unit, c, err);
+    struct pointwise *state = st ? NULL : gr_alloc(sizeof *state);
+    if (!st && !state) {
+        panels_clear(&d.panels);
+        st = gr_error_nomem(err);
+    }
+    if (st)
+        return st;
+    *state = d;
+    k->in[0] = (struct gr_layout){c->bf16 ? GR_BF16 : GR_F32, true};
+    k->out[0] = (struct gr_layout){d.dst, true};
+    k->state = state;
+    k->impl = c->bf16 ? "pointwise:avx512_bf16" : "pointwise:avx512";
+    k->weights_size = panels_get_weights_size(&d.panels);
+    k->scratch_size = (size_t)d.n_threads * block_size(&d);
+    gr_choose_tail(c, k);
+    return GRAFT_OK;
+}
+
+#else /* for others there is oneDNN */
+
+static enum graft_status pointwise_plan(const struct gr_case *c, struct gr_choice *k,
+                                        struct graft_error *err)
+{
+    (void)c;
+    (void)k;
+    return refuse(err);
+}
+#define pointwise_forward NULL
+#define pointwise_unplan  gr_free
+
+#endif
+
+static const char *const ops[] = {"Conv", NULL};
+const struct gr_kernel gr_kernel_pointwise = {.name = "pointwise",
+                                              .ops = ops,
+                                              .plan = pointwise_plan,
+                                              .forward = pointwise_forward,
+                                              .unplan = pointwise_unplan};
