@@ -20,7 +20,7 @@ static struct dnn_operand matrix(int64_t rows, int64_t cols, bool transposed, en
 }
 
 /* What a product makes in bf16 loses digits by every sum that follows: a sum stays in fp32. */
-static enum gr_dtype result_dtype(const struct gr_case *c)
+enum gr_dtype gr_product_dtype(const struct gr_case *c)
 {
     return c->bf16 && !c->f32_out && !c->add ? GR_BF16 : GR_F32;
 }
@@ -108,7 +108,7 @@ static enum graft_status plan_gemm(const struct gr_case *c, bool int8, struct gr
     enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32;
     struct dnn_matmul m = {.a = matrix(rows, inner, ta, src),
                            .w = matrix(inner, cols, tb, src),
-                           .y = matrix(rows, cols, false, result_dtype(c)),
+                           .y = matrix(rows, cols, false, gr_product_dtype(c)),
                            .n_bias = has_c ? cols : 0};
     if (c->konst[1]) {
         s = gr_const_f32(c->konst[1], &w, err);
@@ -133,7 +133,7 @@ static enum graft_status plan_matmul(const struct gr_case *c, bool int8, struct 
                                      struct graft_error *err)
 {
     const struct gr_shape *a = &c->in[0].shape, *b = &c->in[1].shape, *y = &c->out[0].shape;
-    enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32, dst = result_dtype(c);
+    enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32, dst = gr_product_dtype(c);
     struct gr_tensor w = {0}, bt = {0};
     struct dnn_matmul m = {0};
     if (c->in[0].dtype != GR_F32 || a->rank < 2 || b->rank < 2 || !gr_shape_count(y) ||

@@ -19,6 +19,8 @@ void gr_choose_tail(const struct gr_case *c, struct gr_choice *k);
 bool gr_is_const_conv(const struct gr_case *c);
 /* The bias of such a one, or NULL. */
 const struct gr_tensor *gr_conv_bias(const struct gr_case *c);
+/* In which type a product of matrices gives its result. */
+enum gr_dtype gr_product_dtype(const struct gr_case *c);
 /* The bounds that the case's functions come to, infinite where there are none; false if they are
    not all bounds. */
 bool gr_read_clip(const struct gr_case *c, float *low, float *high);
