@@ -95,6 +95,17 @@ static void soft_row(const struct rows *r, const void *x, void *y, int64_t at)
     }
 }
 
+/* A row that fits the buffer. */
+static void short_norm_row(const struct rows *r, const void *x, const float *w, const float *b,
+                           void *y, int64_t at)
+{
+    float v[VEC_ROW];
+    const int n = (int)r->width;
+    vec_load(r->in, v, x, at, 1, n);
+    vec_norm(v, r->eps, w, b, n);
+    vec_store(r->out, y, at, v, n);
+}
+
 static void norm_row(const struct rows *r, const void *x, const float *w, const float *b, void *y,
                      int64_t at)
 {
@@ -134,7 +145,8 @@ static enum graft_status rows_forward(const void *state, void *bound, const void
 #pragma omp parallel for if (r->n * r->width >= 1 << 13) schedule(static)
     for (int64_t i = 0; i < r->n; i++) {
         if (r->kind == LAYER_NORM)
-            norm_row(r, in[0], in[1], r->bias ? in[r->bias] : NULL, out[0], i * r->width);
+            (r->width <= VEC_ROW ? short_norm_row : norm_row)(
+                r, in[0], in[1], r->bias ? in[r->bias] : NULL, out[0], i * r->width);
         else if (r->kind == SOFTMAX && r->width <= VEC_ROW)
             short_soft_row(r, in[0], out[0], i * r->width);
         else
