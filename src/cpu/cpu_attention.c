@@ -62,7 +62,7 @@ static int64_t padded_keys(const struct attention *a)
 
 static int64_t rows_step(const struct attention *a)
 {
-    return a->packed == GR_BF16 ? a->value_rows : padded_keys(a);
+    return a->packed == GR_BF16 ? padded_keys(a) / 2 : padded_keys(a);
 }
 
 /* ---- for any processor: packed in fp32 ------------------------------------------------------- */
@@ -280,6 +280,8 @@ INLINE void score_rows(bool pairs, const int rows, const struct attention *a, st
     }
 }
 
+#define FEW(r) _Pragma("GCC unroll 4") for (int r = 0; r < ROW_STEP; r++)
+
 /* 2 to the power of x, to about a unit in the last place; 0 below -150, NaN stays. */
 INLINE __m512 exp2_v4(__m512 x)
 {
@@ -305,37 +307,44 @@ TARGET static void add_mask(const struct attention *a, const struct block *b, in
         s[i] += a->loops->base * mask[i * step];
 }
 
+/* ROW_STEP rows at once, as each has to wait for itself. */
+INLINE void soften_few(bool pairs, const struct attention *a, struct block *b, int first)
+{
+    const int64_t width = padded_keys(a);
+    float *s = b->scores + first * width;
+    uint16_t *shares = (uint16_t *)b->shares + first * width;
+    __m512 top[ROW_STEP], sum[ROW_STEP];
+    for (int r = 0; r < ROW_STEP; r++)
+        for (int64_t i = a->at.keys; i < width; i++) /* no keys there */
+            s[r * width + i] = -INFINITY;
+    FEW(r) top[r] = _mm512_load_ps(s + r * width);
+    for (int64_t i = 16; i < width; i += 16)
+        FEW(r) top[r] = _mm512_max_ps(top[r], _mm512_load_ps(s + r * width + i));
+    FEW(r)
+    {
+        top[r] = _mm512_set1_ps(_mm512_reduce_max_ps(top[r]));
+        sum[r] = _mm512_setzero_ps();
+    }
+    for (int64_t i = 0; i < width; i += 16)
+        FEW(r)
+        {
+            const __m512 e = exp2_v4(_mm512_sub_ps(_mm512_load_ps(s + r * width + i), top[r]));
+            sum[r] = _mm512_add_ps(sum[r], e);
+            if (pairs)
+                _mm256_storeu_si256((__m256i *)(void *)(shares + r * width + i),
+                                    (__m256i)_mm512_cvtneps_pbh(e));
+            else
+                _mm512_store_ps(s + r * width + i, e);
+        }
+    FEW(r) b->inverse[first + r] = 1 / _mm512_reduce_add_ps(sum[r]);
+}
+
 INLINE void soften_v4(bool pairs, const struct attention *a, struct block *b)
 {
-    const int64_t width = padded_keys(a), n = a->at.keys;
-    const __m512 none = _mm512_set1_ps(-INFINITY);
-    for (int r = 0; r < b->rows; r++) {
-        float *s = b->scores + r * width;
-        uint16_t *shares = (uint16_t *)b->shares + 2 * r * a->value_rows;
-        __m512 top0 = none, top1 = none, sum0 = _mm512_setzero_ps(), sum1 = sum0;
-        if (b->mask)
-            add_mask(a, b, r);
-        for (int64_t i = n; i < width; i++) /* no keys there */
-            s[i] = -INFINITY;
-        for (int64_t i = 0; i < width; i += 32) {
-            top0 = _mm512_max_ps(top0, _mm512_load_ps(s + i));
-            top1 = _mm512_max_ps(top1, _mm512_load_ps(s + i + 16));
-        }
-        const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(_mm512_max_ps(top0, top1)));
-        for (int64_t i = 0; i < width; i += 32) {
-            const __m512 e0 = exp2_v4(_mm512_sub_ps(_mm512_load_ps(s + i), top)),
-                         e1 = exp2_v4(_mm512_sub_ps(_mm512_load_ps(s + i + 16), top));
-            sum0 = _mm512_add_ps(sum0, e0);
-            sum1 = _mm512_add_ps(sum1, e1);
-            if (pairs) {
-                _mm512_storeu_si512(shares + i, (__m512i)_mm512_cvtne2ps_pbh(e1, e0));
-            } else {
-                _mm512_store_ps(s + i, e0);
-                _mm512_store_ps(s + i + 16, e1);
-            }
-        }
-        b->inverse[r] = 1 / _mm512_reduce_add_ps(_mm512_add_ps(sum0, sum1));
-    }
+    for (int r = 0; b->mask && r < b->rows; r++)
+        add_mask(a, b, r);
+    for (int r = 0; r < b->rows; r += ROW_STEP)
+        soften_few(pairs, a, b, r);
 }
 
 INLINE void sum_rows(bool pairs, const int rows, const struct attention *a, const struct block *b,
@@ -525,8 +534,7 @@ static enum graft_status attention_plan(const struct gr_case *c, struct gr_choic
     d.values = round_up(g->out_width, COLUMNS) * d.value_rows;
     d.queries = round_up(ROWS * d.key_rows, 16);
     d.scores = ROWS * padded_keys(&d);
-    d.all = d.keys + d.values + d.queries + d.scores +
-            (per == 2 ? round_up(ROWS * d.value_rows, 16) + COLUMNS : 0);
+    d.all = d.keys + d.values + d.queries + d.scores + (per == 2 ? d.scores / 2 : 0);
     struct attention *state = gr_alloc(sizeof *state);
     if (!state)
         return gr_error_nomem(err);
