@@ -780,6 +780,8 @@ static enum graft_status make_program(const struct gr_graph *g, size_t n_outputs
     if (!s && options->fuse && !options->reference)
         s = pass_fold(prog, err);
     if (!s && options->fuse && !options->reference)
+        s = pass_norm(prog, err);
+    if (!s && options->fuse && !options->reference)
         s = pass_attention(prog, err);
     if (!s && !options->reference)
         s = pass_fuse(prog, options->fuse, err);

@@ -61,6 +61,7 @@ static inline const struct gr_tensor *program_const(const struct program *p, int
 
 /* The passes. */
 enum graft_status pass_fold(struct program *p, struct graft_error *err);
+enum graft_status pass_norm(struct program *p, struct graft_error *err);
 enum graft_status pass_attention(struct program *p, struct graft_error *err);
 enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *err);
 
