@@ -27,7 +27,7 @@ struct attention {
 
 /* A few queries of one head, packed, and what becomes of them; steps in 4 bytes. */
 struct block {
-    int rows; /* a multiple of ROW_STEP, at most ROWS */
+    int wanted, rows; /* queries; made up to a multiple of ROW_STEP, at most ROWS */
     const void *q, *keys, *values;
     float *scores; /* (rows, padded keys) */
     void *shares;  /* after softmax, without the division: as packed */
@@ -46,8 +46,8 @@ struct loops {
     void (*score)(const struct attention *a, struct block *b);
     /* shares = exp(scores - the largest), inverse = 1 / their sum */
     void (*soften)(const struct attention *a, struct block *b);
-    /* y = inverse shares values, the first `rows` of them */
-    void (*sum)(const struct attention *a, const struct block *b, int rows, char *y);
+    /* y = inverse shares values, as many as wanted */
+    void (*sum)(const struct attention *a, const struct block *b, char *y);
 };
 
 static int64_t round_up(int64_t n, int64_t to)
@@ -116,18 +116,18 @@ static void soften_any(const struct attention *a, struct block *b)
     for (int r = 0; r < b->rows; r++) {
         float *s = b->scores + r * padded_keys(a);
         vec_act(&scale, s, n);
-        for (int i = 0; b->mask && i < n; i++)
+        for (int i = 0; b->mask && r < b->wanted && i < n; i++)
             s[i] += b->mask[r * a->at.mask.step[2] + i * a->at.mask.step[3]];
         b->inverse[r] = 1 / vec_exp_sum(s, vec_largest(s, n), n);
     }
 }
 
-static void sum_any(const struct attention *a, const struct block *b, int rows, char *y)
+static void sum_any(const struct attention *a, const struct block *b, char *y)
 {
     const float *values = b->values;
     for (int64_t c = 0; c < a->at.out_width; c += COLUMNS, values += a->value_rows * COLUMNS) {
         const int n = (int)(a->at.out_width - c < COLUMNS ? a->at.out_width - c : COLUMNS);
-        for (int r = 0; r < rows; r++) {
+        for (int r = 0; r < b->wanted; r++) {
             float sums[COLUMNS];
             sums_any(a->at.keys, b->scores + r * padded_keys(a), values, sums);
             vec_act(&(struct gr_act){GR_ACT_LINEAR, b->inverse[r], 0}, sums, n);
@@ -341,14 +341,14 @@ INLINE void soften_few(bool pairs, const struct attention *a, struct block *b, i
 
 INLINE void soften_v4(bool pairs, const struct attention *a, struct block *b)
 {
-    for (int r = 0; b->mask && r < b->rows; r++)
+    for (int r = 0; b->mask && r < b->wanted; r++)
         add_mask(a, b, r);
     for (int r = 0; r < b->rows; r += ROW_STEP)
         soften_few(pairs, a, b, r);
 }
 
 INLINE void sum_rows(bool pairs, const int rows, const struct attention *a, const struct block *b,
-                     int wanted, char *y)
+                     char *y)
 {
     const int64_t panel = a->value_rows * COLUMNS;
     for (int64_t c = 0; c < a->at.out_width; c += COLUMNS) {
@@ -363,7 +363,7 @@ INLINE void sum_rows(bool pairs, const int rows, const struct attention *a, cons
                          s0 = _mm512_mul_ps(acc[r][0], inverse),
                          s1 = _mm512_mul_ps(acc[r][1], inverse);
             const int64_t at = r * a->at.y.step[2] + c;
-            if (r >= wanted)
+            if (r >= b->wanted)
                 continue;
             if (a->out == GR_BF16) {
                 _mm512_mask_storeu_epi16((uint16_t *)y + at, m,
@@ -376,30 +376,30 @@ INLINE void sum_rows(bool pairs, const int rows, const struct attention *a, cons
     }
 }
 
-/* The number of rows becomes a constant, so that all sums stay in registers. */
-#define BY_ROWS(b, call)                                                                           \
-    switch ((b)->rows) {                                                                           \
-    case 12: {                                                                                     \
-        enum { N = 12 };                                                                           \
-        call;                                                                                      \
-        break;                                                                                     \
-    }                                                                                              \
-    case 8: {                                                                                      \
-        enum { N = 8 };                                                                            \
-        call;                                                                                      \
-        break;                                                                                     \
-    }                                                                                              \
-    default: {                                                                                     \
-        enum { N = 4 };                                                                            \
-        call;                                                                                      \
-    }                                                                                              \
-    }
+/* DO(rows), rows being a constant, so that all sums stay in registers. */
+#define BY_ROWS(rows, DO)                                                                          \
+    do {                                                                                           \
+        if ((rows) == 12)                                                                          \
+            DO(12);                                                                                \
+        else if ((rows) == 8)                                                                      \
+            DO(8);                                                                                 \
+        else                                                                                       \
+            DO(4);                                                                                 \
+    } while (0)
+#define SCORE_F32(N)   score_rows(false, N, a, b)
+#define SCORE_PAIRS(N) score_rows(true, N, a, b)
+#define SUM_F32(N)     sum_rows(false, N, a, b, y)
+#define SUM_PAIRS(N)   sum_rows(true, N, a, b, y)
 
-TARGET static void score_f32(const struct attention *a,
-                             struct block *b){BY_ROWS(b, score_rows(false, N, a, b))}
+TARGET static void score_f32(const struct attention *a, struct block *b)
+{
+    BY_ROWS(b->rows, SCORE_F32);
+}
 
-TARGET static void score_pairs(const struct attention *a,
-                               struct block *b){BY_ROWS(b, score_rows(true, N, a, b))}
+TARGET static void score_pairs(const struct attention *a, struct block *b)
+{
+    BY_ROWS(b->rows, SCORE_PAIRS);
+}
 
 TARGET static void soften_f32(const struct attention *a, struct block *b)
 {
@@ -411,12 +411,14 @@ TARGET static void soften_pairs(const struct attention *a, struct block *b)
     soften_v4(true, a, b);
 }
 
-TARGET static void sum_f32(const struct attention *a, const struct block *b, int rows,
-                           char *y){BY_ROWS(b, sum_rows(false, N, a, b, rows, y))}
-
-TARGET static void sum_pairs(const struct attention *a, const struct block *b, int rows, char *y)
+TARGET static void sum_f32(const struct attention *a, const struct block *b, char *y)
 {
-    BY_ROWS(b, sum_rows(true, N, a, b, rows, y))
+    BY_ROWS(b->rows, SUM_F32);
+}
+
+TARGET static void sum_pairs(const struct attention *a, const struct block *b, char *y)
+{
+    BY_ROWS(b->rows, SUM_PAIRS);
 }
 
 #define LOG2_E 1.44269504f
@@ -485,14 +487,14 @@ static void attend(const struct attention *a, const void *const *in, void *out, 
     a->loops->pack_keys(a, at(a, in[1], &g->k, i, k), keys);
     a->loops->pack_values(a, at(a, in[2], &g->v, i, k), values);
     for (int64_t r = from; r < end; r += ROWS) {
-        const int rows = (int)(end - r < ROWS ? end - r : ROWS);
-        pack_rows(a, q + r * g->q.step[2] * (int64_t)gr_dtype_size(a->in), &g->q, rows, g->width,
-                  queries, a->key_rows);
-        b.rows = (int)round_up(rows, ROW_STEP);
+        b.wanted = (int)(end - r < ROWS ? end - r : ROWS);
+        pack_rows(a, q + r * g->q.step[2] * (int64_t)gr_dtype_size(a->in), &g->q, b.wanted,
+                  g->width, queries, a->key_rows);
+        b.rows = (int)round_up(b.wanted, ROW_STEP);
         b.mask = mask ? mask + r * g->mask.step[2] : NULL;
         a->loops->score(a, &b);
         a->loops->soften(a, &b);
-        a->loops->sum(a, &b, rows, y + r * g->y.step[2] * (int64_t)gr_dtype_size(a->out));
+        a->loops->sum(a, &b, y + r * g->y.step[2] * (int64_t)gr_dtype_size(a->out));
     }
 }
 
