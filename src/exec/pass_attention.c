@@ -5,6 +5,7 @@
    heads are put side by side again. Whatever the order of these steps, q, k and v are strided views
    of the values that they were made from, and so is what the second product gives of the value that
    is made of it. */
+#include "base/mem.h"
 #include "core/op.h"
 #include "exec/program.h"
 
@@ -115,22 +116,12 @@ static bool view_slice(struct view *v, int axis, int64_t first, int64_t size)
     return true;
 }
 
-/* The only number of a constant. */
-static bool read_number(const struct program *p, int v, double *number)
-{
-    const struct gr_tensor *t = program_const(p, v);
-    if (!t || gr_tensor_count(t) != 1)
-        return false;
-    *number = gr_load_f64(t->dtype, t->data, 0);
-    return true;
-}
-
 static bool view_gather(const struct program *p, struct view *v, const struct gr_node *n,
                         const struct gr_shape *to)
 {
     const int axis = gr_axis(gr_node_get_int(n, "axis", 0), v->shape.rank);
     double index;
-    if (axis < 0 || n->n_in != 2 || !read_number(p, n->in[1], &index))
+    if (axis < 0 || n->n_in != 2 || !program_get_number(p, n->in[1], &index))
         return false;
     return view_slice(v, axis, (int64_t)(index < 0 ? index + (double)v->shape.dim[axis] : index),
                       1) &&
@@ -142,8 +133,9 @@ static bool view_cut(const struct program *p, struct view *v, const struct gr_no
                      const struct gr_shape *to)
 {
     double first, axis, step = 1;
-    if (n->n_in < 4 || !read_number(p, n->in[1], &first) || !read_number(p, n->in[3], &axis) ||
-        (n->n_in > 4 && n->in[4] >= 0 && !read_number(p, n->in[4], &step)) || step != 1)
+    if (n->n_in < 4 || !program_get_number(p, n->in[1], &first) ||
+        !program_get_number(p, n->in[3], &axis) ||
+        (n->n_in > 4 && n->in[4] >= 0 && !program_get_number(p, n->in[4], &step)) || step != 1)
         return false;
     const int k = gr_axis((int64_t)axis, v->shape.rank);
     return k >= 0 &&
@@ -164,17 +156,11 @@ static bool view_split(const struct program *p, struct view *v, const struct gr_
     return false;
 }
 
-static bool is_reshape(const struct gr_node *n)
-{
-    return gr_node_is(n, "Reshape") || gr_node_is(n, "Flatten") || gr_node_is(n, "Squeeze") ||
-           gr_node_is(n, "Unsqueeze");
-}
-
 /* Multiplication with one number; `x` is the other input. */
 static bool read_scale(const struct program *p, const struct gr_node *n, int *x, double *scale)
 {
     for (int k = 0; n->n_in == 2 && k < 2; k++) {
-        if (n->in[k] < 0 || !read_number(p, n->in[1 - k], scale) ||
+        if (n->in[k] < 0 || !program_get_number(p, n->in[1 - k], scale) ||
             !gr_shape_equal(&p->values[n->in[k]].type.shape, &p->values[n->out[0]].type.shape))
             continue;
         *x = n->in[k];
@@ -198,7 +184,7 @@ static void view_of(const struct program *p, int value, struct view *v)
         const struct gr_node *node = maker >= 0 ? &p->steps[maker].node : NULL;
         if (!node || program_const(p, chain[n]) || node->in[0] < 0)
             break;
-        if (is_reshape(node) || gr_node_is(node, "Transpose") || gr_node_is(node, "Gather") ||
+        if (program_is_view(node) || gr_node_is(node, "Transpose") || gr_node_is(node, "Gather") ||
             gr_node_is(node, "Slice") || gr_node_is(node, "Split"))
             chain[n + 1] = node->in[0];
         else if (read_scale(p, node, &x, &scale))
@@ -211,7 +197,7 @@ static void view_of(const struct program *p, int value, struct view *v)
         const struct gr_node *node = &p->steps[p->values[chain[n]].maker].node;
         const struct gr_shape *to = &p->values[chain[n]].type.shape;
         bool ok = true;
-        if (is_reshape(node))
+        if (program_is_view(node))
             ok = view_reshape(v, to);
         else if (gr_node_is(node, "Transpose"))
             ok = view_transpose(v, node);
@@ -237,8 +223,8 @@ static bool view_into(const struct program *p, int from, int n, const int *steps
     view_init(&to, from, shape);
     for (int i = 0; i < n; i++) {
         const struct gr_node *node = &p->steps[steps[i]].node;
-        if (!(is_reshape(node) ? view_reshape(&to, &p->values[node->out[0]].type.shape)
-                               : view_transpose(&to, node)))
+        if (!(program_is_view(node) ? view_reshape(&to, &p->values[node->out[0]].type.shape)
+                                    : view_transpose(&to, node)))
             return false;
     }
     *v = (struct view){.value = n ? p->steps[steps[n - 1]].node.out[0] : from,
@@ -361,16 +347,14 @@ static bool read_views(const struct attention *a, struct gr_attention_views *at)
 }
 
 /* The steps from `v` on, each alone reading the one before, that only order. */
-static int follow(const struct program *p, int v, int *steps, int most)
+static int follow(struct program *p, int v, int *steps, int most)
 {
     int n = 0;
-    while (n < most && p->values[v].n_uses == 1 && p->values[v].last_use < (int)p->n_steps) {
-        const int at = p->values[v].last_use;
-        const struct gr_node *node = &p->steps[at].node;
-        if (p->steps[at].dead || node->in[0] != v ||
-            !(is_reshape(node) || gr_node_is(node, "Transpose")))
+    for (const struct program_step *s; n < most && (s = program_sole_reader(p, v)); n++) {
+        const struct gr_node *node = &s->node;
+        if (node->in[0] != v || !(program_is_view(node) || gr_node_is(node, "Transpose")))
             break;
-        steps[n++] = at;
+        steps[n] = (int)(s - p->steps);
         v = node->out[0];
     }
     return n;
@@ -380,8 +364,7 @@ static int follow(const struct program *p, int v, int *steps, int most)
  */
 static struct program_step *projection(struct program *p, int v)
 {
-    const int at = p->values[v].n_uses == 1 ? p->values[v].last_use : -1;
-    struct program_step *s = at >= 0 && at < (int)p->n_steps ? &p->steps[at] : NULL;
+    struct program_step *s = program_sole_reader(p, v);
     if (!s || !gr_node_is(&s->node, "Gemm") || s->node.in[0] != v || s->node.n_in < 3 ||
         gr_node_get_int(&s->node, "transA", 0) || gr_node_get_float(&s->node, "alpha", 1) != 1 ||
         gr_node_get_float(&s->node, "beta", 1) != 1)
@@ -542,16 +525,41 @@ static bool view_operands(struct program *p, struct attention *a)
     return true;
 }
 
-static enum graft_status fuse(struct program *p, struct program_step *sum, struct graft_error *err)
+static enum graft_status replace(struct program *p, const struct attention *a,
+                                 const struct gr_attention_views *views, struct graft_error *err)
 {
-    enum { MOST_STEPS = 8 };
-    struct attention *a = gr_arena_alloc(&p->arena, sizeof *a);
-    struct gr_attention_views *at = gr_arena_alloc(&p->arena, sizeof *at);
+    const bool masked = a->mask >= 0;
+    struct gr_node *n = &a->sum->node;
+    struct gr_attention_views *own = gr_arena_copy(&p->arena, views, sizeof *views);
     struct gr_attr *attrs = gr_arena_alloc(&p->arena, 2 * sizeof *attrs);
     int *in = gr_arena_alloc(&p->arena, 4 * sizeof *in);
-    int steps[MOST_STEPS];
-    if (!a || !at || !attrs || !in)
+    if (!own || !attrs || !in)
         return gr_error_nomem(err);
+    for (int i = Q; i <= MASK; i++)
+        in[i] = a->view[i].value;
+    attrs[0] = (struct gr_attr){.name = "views",
+                                .type = GR_ATTR_INTS,
+                                .n = sizeof *own / sizeof(int64_t),
+                                .ints = (const int64_t *)own};
+    attrs[1] = (struct gr_attr){.name = "scale", .type = GR_ATTR_FLOAT, .f = (float)a->scale};
+    n->in = in;
+    n->n_in = masked ? 4 : 3;
+    n->out[0] = a->view[Y].value;
+    n->op_type = "Attention";
+    n->op = &gr_op_pass_attention;
+    n->attrs = attrs;
+    n->n_attrs = 2;
+    return program_note_fused(p, a->sum,
+                              masked ? "MatMul Add Softmax MatMul" : "MatMul Softmax MatMul", err);
+}
+
+/* `a` is memory to work in. */
+static enum graft_status fuse(struct program *p, struct program_step *sum, struct attention *a,
+                              struct graft_error *err)
+{
+    enum { MOST_STEPS = 8 };
+    struct gr_attention_views views;
+    int steps[MOST_STEPS];
     if (!match(p, sum, a) || !view_operands(p, a))
         return GRAFT_OK;
     int n = follow(p, sum->node.out[0], steps, MOST_STEPS);
@@ -562,28 +570,14 @@ static enum graft_status fuse(struct program *p, struct program_step *sum, struc
         return s;
     if (next)
         n = follow(p, sum->node.out[0], steps, MOST_STEPS);
-    while (n >= 0 && !(view_into(p, sum->node.out[0], n, steps, &a->view[Y]) && read_views(a, at)))
+    while (n >= 0 &&
+           !(view_into(p, sum->node.out[0], n, steps, &a->view[Y]) && read_views(a, &views)))
         n--;
     if (n < 0)
         return GRAFT_OK;
     for (int i = 0; i < n; i++)
         p->steps[steps[i]].dead = true;
-    for (int i = 0; i < 4; i++)
-        in[i] = a->view[i].value;
-    attrs[0] = (struct gr_attr){.name = "views",
-                                .type = GR_ATTR_INTS,
-                                .n = sizeof *at / sizeof(int64_t),
-                                .ints = (const int64_t *)at};
-    attrs[1] = (struct gr_attr){.name = "scale", .type = GR_ATTR_FLOAT, .f = (float)a->scale};
-    sum->node.in = in;
-    sum->node.n_in = a->mask < 0 ? 3 : 4;
-    sum->node.out[0] = a->view[Y].value;
-    sum->node.op_type = "Attention";
-    sum->node.op = &gr_op_pass_attention;
-    sum->node.attrs = attrs;
-    sum->node.n_attrs = 2;
-    const char *names = a->mask < 0 ? "MatMul Softmax MatMul" : "MatMul Add Softmax MatMul";
-    s = program_note_fused(p, sum, names, err);
+    s = replace(p, a, &views, err);
     program_count(p);
     return s;
 }
@@ -591,8 +585,12 @@ static enum graft_status fuse(struct program *p, struct program_step *sum, struc
 enum graft_status pass_attention(struct program *p, struct graft_error *err)
 {
     enum graft_status s = GRAFT_OK;
+    struct attention *a = gr_alloc(sizeof *a);
+    if (!a)
+        return gr_error_nomem(err);
     for (size_t i = 0; !s && i < p->n_steps; i++)
         if (!p->steps[i].dead && gr_node_is(&p->steps[i].node, "MatMul"))
-            s = fuse(p, &p->steps[i], err);
+            s = fuse(p, &p->steps[i], a, err);
+    gr_free(a);
     return s;
 }

@@ -3,16 +3,6 @@
 #include "core/op.h"
 #include "exec/program.h"
 
-/* The only number of a constant. */
-static bool is_number(const struct program *p, int v, double *number)
-{
-    const struct gr_tensor *t = program_const(p, v);
-    if (!t || gr_tensor_count(t) != 1)
-        return false;
-    *number = gr_load_f64(t->dtype, t->data, 0);
-    return true;
-}
-
 /* The step that makes v, read so many times in all. */
 static struct program_step *maker_of(const struct program *p, int v, const char *op, int n_uses)
 {
@@ -32,7 +22,7 @@ static int mean_of(const struct program *p, int v)
     const struct gr_attr *axes = gr_node_find_attr(&s->node, "axes");
     if (axes && axes->n == 1)
         axis = (double)axes->ints[0];
-    else if (s->node.n_in < 2 || !is_number(p, s->node.in[1], &axis))
+    else if (s->node.n_in < 2 || !program_get_number(p, s->node.in[1], &axis))
         return -1;
     const int rank = p->values[s->node.in[0]].type.shape.rank;
     return gr_axis((int64_t)axis, rank) == rank - 1 ? s->node.in[0] : -1;
@@ -53,11 +43,11 @@ static int deviation(const struct program *p, int v, int d, double *eps)
     for (int k = 0; add && k < 2; k++) {
         const int square = mean_of(p, add->node.in[k]);
         double two;
-        if (square < 0 || !is_number(p, add->node.in[1 - k], eps))
+        if (square < 0 || !program_get_number(p, add->node.in[1 - k], eps))
             continue;
         const struct program_step *pow = maker_of(p, square, "Pow", 1),
                                   *mul = maker_of(p, square, "Mul", 1);
-        if (pow && pow->node.in[0] == d && is_number(p, pow->node.in[1], &two) && two == 2)
+        if (pow && pow->node.in[0] == d && program_get_number(p, pow->node.in[1], &two) && two == 2)
             return centred(p, d, 2);
         if (mul && mul->node.in[0] == d && mul->node.in[1] == d)
             return centred(p, d, 3);
@@ -79,9 +69,8 @@ static int row_beside(const struct program *p, const struct gr_node *n, int v, i
 
 static struct program_step *sole_reader(struct program *p, int v, const char *op)
 {
-    const int at = p->values[v].n_uses == 1 ? p->values[v].last_use : -1;
-    struct program_step *s = at >= 0 && at < (int)p->n_steps ? &p->steps[at] : NULL;
-    return s && !s->dead && gr_node_is(&s->node, op) ? s : NULL;
+    struct program_step *s = program_sole_reader(p, v);
+    return s && gr_node_is(&s->node, op) ? s : NULL;
 }
 
 static enum graft_status fuse(struct program *p, const struct program_step *div,

@@ -22,12 +22,6 @@ struct case_lists {
     struct gr_quant *quants; /* inputs, then output 0 */
 };
 
-/* What becomes of a value, perhaps in another order or under another shape. */
-struct fate {
-    bool leaves; /* it leaves the plan */
-    bool factor; /* nothing but products in bf16 reads it */
-};
-
 enum { CHAIN_STEPS = 3 }; /* that kernels may do at once */
 
 struct planner {
@@ -38,7 +32,6 @@ struct planner {
     size_t n_places, cap_places;
     bool reference;
     bool bf16;
-    struct fate *fate;                    /* per value */
     struct gr_layout *want;               /* inputs, then outputs, as long as the longest step */
     struct case_lists lists[CHAIN_STEPS]; /* of the step at hand and of those that may join it */
 };
@@ -244,12 +237,6 @@ static struct gr_layout plain_layout(const struct planner *w, int value)
     return layout;
 }
 
-static bool is_view(const struct gr_node *n)
-{
-    return gr_node_is(n, "Reshape") || gr_node_is(n, "Flatten") || gr_node_is(n, "Squeeze") ||
-           gr_node_is(n, "Unsqueeze");
-}
-
 /* The same bytes under another shape: needs row-major data, does nothing at run time. */
 static enum graft_status plan_view(struct planner *w, const struct gr_node *n,
                                    struct graft_error *err)
@@ -295,8 +282,8 @@ static void fill_case(struct planner *w, const struct program_step *st, struct c
     l->quants[c->n_in] =
         n->n_out && n->out[0] >= 0 ? w->prog->values[n->out[0]].quant : (struct gr_quant){0};
     if (n->n_out && n->out[0] >= 0) {
-        c->f32_out = w->fate[n->out[0]].leaves;
-        c->factor = w->fate[n->out[0]].factor;
+        c->f32_out = w->prog->values[n->out[0]].leaves;
+        c->factor = w->prog->values[n->out[0]].factor;
     }
 }
 
@@ -392,17 +379,14 @@ static enum graft_status plan_split(struct planner *w, size_t at, struct graft_e
     int *grown = gr_realloc_array(w->first_place, p->n_values, sizeof *grown);
     if (grown)
         w->first_place = grown;
-    struct fate *fate = gr_realloc_array(w->fate, p->n_values, sizeof *fate);
-    if (fate)
-        w->fate = fate;
-    if (!grown || !fate)
+    if (!grown)
         return gr_error_nomem(err);
     grown[mid] = -1;
-    fate[mid] = (struct fate){false, false};
     p->values[mid] = p->values[whole.node.out[0]];
     p->values[mid].last_use = (int)at;
     memset(&p->values[mid].konst, 0, sizeof none);
     p->values[mid].quant = (struct gr_quant){0};
+    p->values[mid].leaves = p->values[mid].factor = false;
     struct program_step head = whole, tail = whole;
     head.node.out = ids;
     head.node.n_out = 1;
@@ -453,7 +437,7 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
     struct gr_case cases[CHAIN_STEPS], *c = cases;
     struct program_step *chain[CHAIN_STEPS] = {&w->prog->steps[at]};
     struct plan_step *step = NULL;
-    if (!w->reference && is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
+    if (!w->reference && program_is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
         !program_const(w->prog, n->in[0]))
         return plan_view(w, n, err);
     fill_case(w, st, &w->lists[0], c);
@@ -598,40 +582,6 @@ static void lists_clear(struct case_lists *l)
     gr_free(l->quants);
 }
 
-/* Input k of the step is multiplied, or moved to where it will be. */
-static bool makes_factor(const struct planner *w, const struct program_step *st, int k)
-{
-    const struct gr_node *n = &st->node;
-    const bool product = gr_node_is(n, "Conv") || gr_node_is(n, "Gemm") ||
-                         gr_node_is(n, "MatMul") || gr_node_is(n, "Linear");
-    const bool moves = is_view(n) || gr_node_is(n, "Transpose") || gr_node_is(n, "Gather") ||
-                       gr_node_is(n, "Slice");
-    return (w->bf16 && product && k < 2) || (w->bf16 && gr_node_is(n, "Attention") && k < 3) ||
-           (moves && k == 0 && n->out[0] >= 0 && w->fate[n->out[0]].factor);
-}
-
-static void find_fates(struct planner *w)
-{
-    const struct program *p = w->prog;
-    for (size_t i = 0; i < p->n_values; i++)
-        w->fate[i].factor = w->bf16 && p->values[i].type.dtype == GR_F32;
-    for (size_t i = 0; i < p->n_outputs; i++)
-        w->fate[p->outputs[i]] = (struct fate){true, false};
-    for (size_t i = p->n_steps; i-- > 0;) {
-        const struct program_step *st = &p->steps[i];
-        const struct gr_node *n = &st->node;
-        if (st->dead)
-            continue;
-        if (is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 && w->fate[n->out[0]].leaves)
-            w->fate[n->in[0]].leaves = true;
-        for (int k = 0; k < n->n_in; k++)
-            if (n->in[k] >= 0 && !makes_factor(w, st, k))
-                w->fate[n->in[k]].factor = false;
-        if (st->residual >= 0)
-            w->fate[st->residual].factor = false;
-    }
-}
-
 static enum graft_status make_steps(struct gr_plan *p, struct program *prog, bool reference,
                                     struct graft_error *err)
 {
@@ -647,14 +597,12 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     }
     w.first_place = gr_alloc_array(prog->n_values + 1, sizeof *w.first_place);
     w.want = gr_alloc_zero(widest, sizeof *w.want);
-    w.fate = gr_alloc_zero(prog->n_values + 1, sizeof *w.fate);
-    enum graft_status s = w.first_place && w.fate && w.want ? GRAFT_OK : gr_error_nomem(err);
+    enum graft_status s = w.first_place && w.want ? GRAFT_OK : gr_error_nomem(err);
     for (int i = 0; !s && i < CHAIN_STEPS; i++)
         s = lists_init(&w.lists[i], widest, err);
     for (size_t i = 0; !s && i < prog->n_values; i++)
         w.first_place[i] = -1;
-    if (!s)
-        find_fates(&w);
+    program_find_fates(prog, w.bf16);
     if (!s)
         s = plan_inputs(&w, err);
     for (size_t i = 0; !s && i < prog->n_steps; i++) {
@@ -669,7 +617,6 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     if (!s)
         s = plan_memory(p, err);
     gr_free(w.first_place);
-    gr_free(w.fate);
     gr_free(w.places);
     gr_free(w.want);
     for (int i = 0; i < CHAIN_STEPS; i++)

@@ -15,6 +15,9 @@ struct program_value {
     int n_uses;   /* by steps and as outputs of the plan */
     int maker;    /* the step that makes it, or -1 */
     int last_use; /* the last step that reads it, -1 for none, INT_MAX for an output */
+    /* Set by program_find_fates, of what becomes of it, perhaps under another shape: */
+    bool leaves; /* it leaves the plan */
+    bool factor; /* nothing but products in bf16 reads it */
 };
 
 /* acts(node(in...) + residual); a dead step is skipped. */
@@ -46,6 +49,8 @@ void program_clear(struct program *p);
 /* Counts uses anew and drops steps whose outputs nobody uses. */
 void program_count(struct program *p);
 
+void program_find_fates(struct program *p, bool bf16);
+
 /* For passes. A new constant; takes the tensor over, also on failure. */
 enum graft_status program_add_const(struct program *p, struct gr_tensor *t, int *value,
                                     struct graft_error *err);
@@ -57,6 +62,17 @@ enum graft_status program_note_fused(struct program *p, struct program_step *s, 
 static inline const struct gr_tensor *program_const(const struct program *p, int v)
 {
     return v >= 0 && p->values[v].konst.buf ? &p->values[v].konst : NULL;
+}
+
+/* The only number of a constant. */
+bool program_get_number(const struct program *p, int v, double *number);
+/* The step that alone reads v, or NULL; its other inputs may be anything. */
+struct program_step *program_sole_reader(struct program *p, int v);
+/* The same numbers in the same order under another shape. */
+static inline bool program_is_view(const struct gr_node *n)
+{
+    return gr_node_is(n, "Reshape") || gr_node_is(n, "Flatten") || gr_node_is(n, "Squeeze") ||
+           gr_node_is(n, "Unsqueeze");
 }
 
 /* The passes. */
