@@ -94,7 +94,7 @@ static bool view_slice(struct view *v, int axis, int64_t first, int64_t size)
 {
     struct axis *a = &v->axis[axis];
     int64_t inner = 1;
-    if (first < 0 || size < 1 || first + size > v->shape.dim[axis])
+    if (first < 0 || size < 1 || size > v->shape.dim[axis] - first)
         return false;
     v->shape.dim[axis] = size;
     if (size == 1) {
@@ -120,11 +120,10 @@ static bool view_gather(const struct program *p, struct view *v, const struct gr
                         const struct gr_shape *to)
 {
     const int axis = gr_axis(gr_node_get_int(n, "axis", 0), v->shape.rank);
-    double index;
-    if (axis < 0 || n->n_in != 2 || !program_get_number(p, n->in[1], &index))
+    int64_t index;
+    if (axis < 0 || n->n_in != 2 || !program_get_int(p, n->in[1], &index))
         return false;
-    return view_slice(v, axis, (int64_t)(index < 0 ? index + (double)v->shape.dim[axis] : index),
-                      1) &&
+    return view_slice(v, axis, index < 0 ? index + v->shape.dim[axis] : index, 1) &&
            view_reshape(v, to);
 }
 
@@ -132,15 +131,13 @@ static bool view_gather(const struct program *p, struct view *v, const struct gr
 static bool view_cut(const struct program *p, struct view *v, const struct gr_node *n,
                      const struct gr_shape *to)
 {
-    double first, axis, step = 1;
-    if (n->n_in < 4 || !program_get_number(p, n->in[1], &first) ||
-        !program_get_number(p, n->in[3], &axis) ||
-        (n->n_in > 4 && n->in[4] >= 0 && !program_get_number(p, n->in[4], &step)) || step != 1)
+    int64_t first, axis, step = 1;
+    if (n->n_in < 4 || !program_get_int(p, n->in[1], &first) ||
+        !program_get_int(p, n->in[3], &axis) ||
+        (n->n_in > 4 && n->in[4] >= 0 && !program_get_int(p, n->in[4], &step)) || step != 1)
         return false;
-    const int k = gr_axis((int64_t)axis, v->shape.rank);
-    return k >= 0 &&
-           view_slice(v, k, (int64_t)(first < 0 ? first + (double)v->shape.dim[k] : first),
-                      to->dim[k]);
+    const int k = gr_axis(axis, v->shape.rank);
+    return k >= 0 && view_slice(v, k, first < 0 ? first + v->shape.dim[k] : first, to->dim[k]);
 }
 
 static bool view_split(const struct program *p, struct view *v, const struct gr_node *n, int value)

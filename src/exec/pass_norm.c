@@ -16,16 +16,16 @@ static struct program_step *maker_of(const struct program *p, int v, const char 
 static int mean_of(const struct program *p, int v)
 {
     const struct program_step *s = maker_of(p, v, "ReduceMean", 1);
-    double axis = 0;
+    int64_t axis;
     if (!s || s->node.in[0] < 0 || !gr_node_get_int(&s->node, "keepdims", 1))
         return -1;
     const struct gr_attr *axes = gr_node_find_attr(&s->node, "axes");
     if (axes && axes->n == 1)
-        axis = (double)axes->ints[0];
-    else if (s->node.n_in < 2 || !program_get_number(p, s->node.in[1], &axis))
+        axis = axes->ints[0];
+    else if (s->node.n_in < 2 || !program_get_int(p, s->node.in[1], &axis))
         return -1;
     const int rank = p->values[s->node.in[0]].type.shape.rank;
-    return gr_axis((int64_t)axis, rank) == rank - 1 ? s->node.in[0] : -1;
+    return gr_axis(axis, rank) == rank - 1 ? s->node.in[0] : -1;
 }
 
 /* x of d = x - mean(x), or -1. */

@@ -163,6 +163,15 @@ bool program_get_number(const struct program *p, int v, double *number)
     return true;
 }
 
+bool program_get_int(const struct program *p, int v, int64_t *number)
+{
+    const struct gr_tensor *t = program_const(p, v);
+    if (!t || gr_tensor_count(t) != 1 || (t->dtype != GR_I64 && t->dtype != GR_I32))
+        return false;
+    *number = gr_load_i64(t->dtype, t->data, 0);
+    return true;
+}
+
 /* Input k of a step is multiplied, or moved to where it will be. */
 static bool makes_factor(const struct program *p, const struct gr_node *n, bool bf16, int k)
 {

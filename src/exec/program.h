@@ -66,6 +66,7 @@ static inline const struct gr_tensor *program_const(const struct program *p, int
 
 /* The only number of a constant. */
 bool program_get_number(const struct program *p, int v, double *number);
+bool program_get_int(const struct program *p, int v, int64_t *number); /* of integers */
 /* The step that alone reads v, or NULL; its other inputs may be anything. */
 struct program_step *program_sole_reader(struct program *p, int v);
 /* The same numbers in the same order under another shape. */
