@@ -58,6 +58,7 @@ struct gr_case {
     const struct gr_quant *quant; /* of the inputs, then of output 0; NULL: nothing in 8 bits */
     bool bf16;                    /* multiply in bf16; else everything in fp32 */
     bool f32_out;                 /* output 0 leaves the plan: fp32 is wanted */
+    bool factor;                  /* only products read output 0, which round it to bf16 anyway */
     bool add;                     /* the last input, of the output's shape, is added to output 0 */
     int residual;                 /* the value that is added */
     int n_acts;
@@ -201,6 +202,29 @@ struct gr_window {
 /* Fills all but the kernel's size, which is given. x and y are (N,C,...) of rank 3 to 5. */
 void gr_window_read(const struct gr_node *node, const struct gr_shape *x, const struct gr_shape *y,
                     const int64_t *kernel, struct gr_window *w);
+
+/* Element (batch, head, row, column) of a value that lies row-major; in elements. */
+struct gr_strided {
+    int64_t offset, step[4];
+};
+
+/* What passes make of the steps of an attention: inputs q, k, v and perhaps a mask are views of
+   what they were made from, the output one of what is made of it.
+   y = softmax(scale q k' + mask) v for each batch and head. */
+struct gr_attention {
+    struct gr_attention_views {
+        int64_t batch, heads, queries, keys, width, out_width;
+        struct gr_strided q, k, v, mask, y; /* mask: (queries, keys) */
+    } at;                                   /* attribute `views` has these numbers, in this order */
+    float scale;
+    bool masked;
+};
+static inline void gr_attention_read(const struct gr_node *n, struct gr_attention *a)
+{
+    memcpy(&a->at, gr_node_find_attr(n, "views")->ints, sizeof a->at);
+    a->scale = gr_node_get_float(n, "scale", 1);
+    a->masked = n->n_in > 3;
+}
 
 static inline bool gr_node_is(const struct gr_node *n, const char *op_type)
 {

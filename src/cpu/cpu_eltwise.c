@@ -153,7 +153,7 @@ static enum graft_status eltwise_plan(const struct gr_case *c, struct gr_choice 
     int n_in = norm ? 1 : c->n_in;
     enum vec_op op;
     enum graft_status s = GRAFT_OK;
-    bool last = false, bf16 = false;
+    bool last = false, bf16 = false, f32 = false;
     if (c->add || n_in > MAX_SOURCES || c->out[0].dtype != GR_F32 || !find_op(c->node, &op))
         return gr_error(err, GRAFT_E_UNSUPPORTED, "not elementwise on fp32");
     for (int i = 0; i < n_in; i++) {
@@ -162,6 +162,7 @@ static enum graft_status eltwise_plan(const struct gr_case *c, struct gr_choice 
             return gr_error(err, GRAFT_E_UNSUPPORTED, "not fp32");
         last = last || (whole && !c->konst[i] && c->layout[i].channels_last);
         bf16 = bf16 || (whole && !c->konst[i] && c->layout[i].dtype == GR_BF16);
+        f32 = f32 || (whole && !c->konst[i] && c->layout[i].dtype == GR_F32);
     }
     struct eltwise *e = gr_alloc_zero(1, sizeof *e);
     if (!e)
@@ -181,7 +182,8 @@ static enum graft_status eltwise_plan(const struct gr_case *c, struct gr_choice 
     }
     e->n_acts = c->n_acts;
     memcpy(e->acts, c->acts, sizeof e->acts);
-    e->out = bf16 && !c->f32_out ? GR_BF16 : GR_F32;
+    /* A sum keeps the digits of what has most: residuals of transformers stay in fp32. */
+    e->out = bf16 && !f32 && !c->f32_out ? GR_BF16 : GR_F32;
     k->out[0] = (struct gr_layout){e->out, last};
     k->weights_size = norm ? 2 * (size_t)y->dim[y->rank > 1] * sizeof(float) : 0;
     for (int i = 0; i < n_in && k->place < 0; i++)

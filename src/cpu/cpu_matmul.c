@@ -19,6 +19,12 @@ static struct dnn_operand matrix(int64_t rows, int64_t cols, bool transposed, en
     return o;
 }
 
+/* What a product makes in bf16 loses digits by every sum that follows: a sum stays in fp32. */
+enum gr_dtype gr_product_dtype(const struct gr_case *c)
+{
+    return c->bf16 && !c->f32_out && !c->add ? GR_BF16 : GR_F32;
+}
+
 /* The same product in 8 bits. */
 static enum graft_status to_int8(const struct gr_case *c, struct dnn_matmul *m,
                                  struct int8_product *p, struct graft_error *err)
@@ -43,8 +49,7 @@ static enum graft_status choose(const struct gr_case *c, bool int8, struct dnn_m
 {
     struct int8_product p = {0};
     struct dnn *d = NULL;
-    if (!m->tail.acts)
-        m->tail = (struct dnn_tail){c->add, c->n_acts, c->acts};
+    m->tail = (struct dnn_tail){c->add, c->n_acts, c->acts};
     enum graft_status s = int8 ? to_int8(c, m, &p, err) : GRAFT_OK;
     if (!s)
         s = dnn_matmul_new(m, &d, err);
@@ -103,7 +108,7 @@ static enum graft_status plan_gemm(const struct gr_case *c, bool int8, struct gr
     enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32;
     struct dnn_matmul m = {.a = matrix(rows, inner, ta, src),
                            .w = matrix(inner, cols, tb, src),
-                           .y = matrix(rows, cols, false, c->f32_out ? GR_F32 : src),
+                           .y = matrix(rows, cols, false, gr_product_dtype(c)),
                            .n_bias = has_c ? cols : 0};
     if (c->konst[1]) {
         s = gr_const_f32(c->konst[1], &w, err);
@@ -124,22 +129,11 @@ static enum graft_status plan_gemm(const struct gr_case *c, bool int8, struct gr
     return s;
 }
 
-/* The sum of the product and a constant row, where that is all that follows; else NULL. */
-static const struct gr_tensor *read_bias(const struct gr_case *c, int64_t cols)
-{
-    const struct gr_case *next = c->next;
-    if (c->add || c->n_acts || !next || next->add || !gr_node_is(next->node, "Add") ||
-        !gr_shape_equal(&c->out[0].shape, &next->out[0].shape))
-        return NULL;
-    const struct gr_tensor *b = next->konst[next->node->in[0] == c->node->out[0]];
-    return b && gr_tensor_count(b) == cols && b->shape.dim[b->shape.rank - 1] == cols ? b : NULL;
-}
-
 static enum graft_status plan_matmul(const struct gr_case *c, bool int8, struct gr_choice *k,
                                      struct graft_error *err)
 {
     const struct gr_shape *a = &c->in[0].shape, *b = &c->in[1].shape, *y = &c->out[0].shape;
-    enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32, dst = c->f32_out ? GR_F32 : src;
+    enum gr_dtype src = c->bf16 ? GR_BF16 : GR_F32, dst = gr_product_dtype(c);
     struct gr_tensor w = {0}, bt = {0};
     struct dnn_matmul m = {0};
     if (c->in[0].dtype != GR_F32 || a->rank < 2 || b->rank < 2 || !gr_shape_count(y) ||
@@ -150,13 +144,9 @@ static enum graft_status plan_matmul(const struct gr_case *c, bool int8, struct 
     m.w_data = w.data;
     if (b->rank == 2) { /* one matrix for all rows */
         int64_t rows = gr_shape_count(y) / cols;
-        const struct gr_tensor *bias = int8 || !c->konst[1] ? NULL : read_bias(c, cols);
-        if (bias) {
-            dst = c->next->f32_out ? GR_F32 : src;
+        if (c->node->n_in > 2) {
             m.n_bias = cols;
-            m.tail = (struct dnn_tail){false, c->next->n_acts, c->next->acts};
-            k->n_steps = 2;
-            s = s ? s : gr_const_f32(bias, &bt, err);
+            s = s ? s : gr_const_f32(c->konst[2], &bt, err);
             m.bias = bt.data;
         }
         m.a = matrix(rows, inner, false, src);
@@ -207,7 +197,7 @@ static enum graft_status matmul_int8_plan(const struct gr_case *c, struct gr_cho
 static const char *const gemm_ops[] = {"Gemm", NULL};
 const struct gr_kernel gr_kernel_gemm = {"gemm",     gemm_ops,    gemm_plan, dnn_bind,
                                          dnn_unbind, dnn_forward, dnn_unplan};
-static const char *const matmul_ops[] = {"MatMul", NULL};
+static const char *const matmul_ops[] = {"MatMul", "Linear", NULL};
 const struct gr_kernel gr_kernel_matmul = {"matmul",   matmul_ops,  matmul_plan, dnn_bind,
                                            dnn_unbind, dnn_forward, dnn_unplan};
 const struct gr_kernel gr_kernel_gemm_int8 = {"gemm_int8", gemm_ops,    gemm_int8_plan, dnn_bind,

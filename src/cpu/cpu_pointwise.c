@@ -1,20 +1,23 @@
-/* How is a 1x1 convolution with what follows it computed fast? */
+/* How is a 1x1 convolution, or a product with a constant matrix, computed fast with what follows?
+ */
 #include "base/mem.h"
 #include "cpu/kernels.h"
 
 static enum graft_status refuse(struct graft_error *err)
 {
-    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense 1x1 convolution with bounds at most");
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "not pixels or rows times a matrix");
 }
 
 #ifdef __x86_64__
 #include "cpu/panels.h"
+#include <math.h>
 #include <omp.h>
 
-/* All pixels times one matrix: a block of pixels that fits the second-level cache times one panel
-   of weights after the other. oneDNN, which waits for every line of a residual, takes up to twice
-   as long with one, and a little longer without. Under a stride the pixels that are read are
-   gathered first. AMX tiles have a kernel of their own (conv_tiles). */
+/* All pixels times one matrix, and the rows of a matrix are pixels too: a block of pixels that fits
+   the second-level cache times one panel of weights after the other. oneDNN, which waits for every
+   line of a residual, takes up to twice as long with one, and a little longer without. Under a
+   stride the pixels that are read are gathered first. AMX tiles have a kernel of their own
+   (conv_tiles). */
 enum { BLOCK = 96 };
 /* With fewer channels or pixels a panel's sums are hardly begun when they are stored. */
 enum { SHALLOWEST = 16, FEWEST = 12 };
@@ -23,7 +26,7 @@ struct pointwise {
     struct panels panels;
     int64_t n, ic, oc, in[2], out[2], stride[2];
     int64_t pixels, block; /* of y in all pictures, and at a time */
-    bool gathers, add;
+    bool gathers, add, gelu;
     enum gr_dtype dst;
     int64_t size, x_step, y_step; /* bytes of a number of y, and of a pixel of each */
     float low, high;
@@ -50,14 +53,17 @@ static void gather(const struct pointwise *s, const char *x, int64_t first, int6
 static void multiply(const struct pointwise *s, int64_t panel, int64_t n, const char *x, char *y)
 {
     char *const to = y + panel * PANEL * s->size;
+    const int64_t left = s->oc - panel * PANEL;
     const struct panel_tail t = {.y = to,
                                  .y_step = s->y_step,
                                  .y_dtype = s->dst,
                                  .add = s->add ? to : NULL,
                                  .add_step = s->y_step,
+                                 .add_f32 = s->dst == GR_F32,
+                                 .gelu = s->gelu,
                                  .low = s->low,
                                  .high = s->high,
-                                 .n = PANEL};
+                                 .n = left < PANEL ? left : PANEL};
     panels_run(&s->panels, panel, n, x, s->x_step, &t);
 }
 
@@ -65,7 +71,8 @@ static enum graft_status pointwise_forward(const void *state, void *bound, const
                                            void *const *out, void *scratch, struct graft_error *err)
 {
     const struct pointwise *s = state;
-    const int64_t n_panels = s->oc / PANEL, n_blocks = (s->pixels + s->block - 1) / s->block;
+    const int64_t n_panels = (s->oc + PANEL - 1) / PANEL,
+                  n_blocks = (s->pixels + s->block - 1) / s->block;
     (void)bound;
     (void)err;
 #pragma omp parallel num_threads(s->n_threads)
@@ -92,42 +99,92 @@ static void pointwise_unplan(void *state)
     gr_free(s);
 }
 
+/* The pixels of a convolution. */
+static bool read_conv(const struct gr_case *c, struct pointwise *d)
+{
+    const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
+    struct gr_window win;
+    if (!gr_is_const_conv(c) || (c->bf16 && c->add && c->f32_out) ||
+        gr_node_get_int(c->node, "group", 1) != 1 || w->dim[2] != 1 || w->dim[3] != 1)
+        return false;
+    gr_window_read(c->node, x, y, w->dim + 2, &win);
+    d->dst = c->bf16 && !c->f32_out ? GR_BF16 : GR_F32;
+    d->n = x->dim[0];
+    d->ic = x->dim[1];
+    d->oc = y->dim[1];
+    for (int i = 0; i < 2; i++) {
+        d->in[i] = win.in[i];
+        d->out[i] = win.out[i];
+        d->stride[i] = win.stride[i];
+        if (win.pad_l[i] || (d->out[i] - 1) * d->stride[i] >= d->in[i])
+            return false;
+        d->gathers = d->gathers || d->in[i] != d->out[i];
+    }
+    d->pixels = d->n * d->out[0] * d->out[1];
+    return d->oc % PANEL == 0;
+}
+
+/* The rows of a product. */
+static bool read_product(const struct gr_case *c, struct pointwise *d)
+{
+    const struct gr_node *n = c->node;
+    const struct gr_shape *w = &c->in[1].shape;
+    if (!(gr_node_is(n, "MatMul") || gr_node_is(n, "Linear")) || c->in[0].dtype != GR_F32 ||
+        c->in[0].shape.rank < 2 || w->rank != 2 || !c->konst[1])
+        return false;
+    d->dst = gr_product_dtype(c);
+    d->ic = w->dim[0];
+    d->oc = w->dim[1];
+    d->pixels = d->oc ? gr_shape_count(&c->out[0].shape) / d->oc : 0;
+    return true;
+}
+
+/* The bounds, or that it is the one other function that can follow here. */
+static bool read_acts(const struct gr_case *c, struct pointwise *d)
+{
+    d->gelu = c->n_acts == 1 && c->acts[0].kind == GR_ACT_GELU && !c->add;
+    d->low = -INFINITY;
+    d->high = INFINITY;
+    return d->gelu || gr_read_clip(c, &d->low, &d->high);
+}
+
+/* The matrix of a product, whose columns panels_init wants one after the other. */
+static enum graft_status init_product(const struct gr_case *c, enum panel_unit unit,
+                                      struct pointwise *d, struct graft_error *err)
+{
+    struct gr_tensor w = {0}, b = {0};
+    float *columns = gr_alloc_array((size_t)(d->ic * d->oc), sizeof *columns);
+    enum graft_status s = columns ? gr_const_f32(c->konst[1], &w, err) : gr_error_nomem(err);
+    if (!s && c->node->n_in > 2)
+        s = gr_const_f32(c->konst[2], &b, err);
+    for (int64_t i = 0; !s && i < d->ic; i++)
+        for (int64_t j = 0; j < d->oc; j++)
+            columns[j * d->ic + i] = ((const float *)w.data)[i * d->oc + j];
+    if (!s)
+        s = panels_init(&d->panels, unit, d->ic, d->oc, 1, columns, b.data, err);
+    gr_tensor_clear(&w);
+    gr_tensor_clear(&b);
+    gr_free(columns);
+    return s;
+}
+
 static enum graft_status pointwise_plan(const struct gr_case *c, struct gr_choice *k,
                                         struct graft_error *err)
 {
-    const struct gr_node *n = c->node;
-    const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
-    struct pointwise d = {.add = c->add,
-                          .dst = c->bf16 && !c->f32_out ? GR_BF16 : GR_F32,
-                          .n_threads = omp_get_max_threads()};
+    struct pointwise d = {.add = c->add, .n_threads = omp_get_max_threads()};
     const enum panel_unit unit = panels_get_unit(c->bf16);
-    struct gr_window win;
+    const bool conv = gr_node_is(c->node, "Conv");
     if ((unit != PANEL_F32 && unit != PANEL_BF16) || (c->quant && c->quant[0].dtype) ||
-        (c->bf16 && c->add && c->f32_out) || !gr_is_const_conv(c) ||
-        gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 1 || w->dim[3] != 1 ||
-        !gr_read_clip(c, &d.low, &d.high))
+        !(conv ? read_conv(c, &d) : read_product(c, &d)) || !read_acts(c, &d) ||
+        d.ic < SHALLOWEST || d.pixels < FEWEST)
         return refuse(err);
-    gr_window_read(n, x, y, w->dim + 2, &win);
-    d.n = x->dim[0];
-    d.ic = x->dim[1];
-    d.oc = y->dim[1];
     d.size = (int64_t)gr_dtype_size(d.dst);
     d.x_step = d.ic * (c->bf16 ? 2 : 4);
     d.y_step = d.oc * d.size;
-    for (int i = 0; i < 2; i++) {
-        d.in[i] = win.in[i];
-        d.out[i] = win.out[i];
-        d.stride[i] = win.stride[i];
-        if (win.pad_l[i] || (d.out[i] - 1) * d.stride[i] >= d.in[i])
-            return refuse(err);
-        d.gathers = d.gathers || d.in[i] != d.out[i];
-    }
-    d.pixels = d.n * d.out[0] * d.out[1];
-    if (d.oc % PANEL || d.ic < SHALLOWEST || d.pixels < FEWEST)
-        return refuse(err);
     const int64_t blocks = (d.pixels + BLOCK - 1) / BLOCK;
     d.block = (d.pixels + blocks - 1) / blocks;
-    enum graft_status st = panels_init_conv(&d.panels, unit, c, err);
+    enum graft_status st =
+        conv ? panels_init_conv(&d.panels, unit, c, err) : init_product(c, unit, &d, err);
     struct pointwise *state = st ? NULL : gr_alloc(sizeof *state);
     if (!st && !state) {
         panels_clear(&d.panels);
@@ -136,8 +193,8 @@ static enum graft_status pointwise_plan(const struct gr_case *c, struct gr_choic
     if (st)
         return st;
     *state = d;
-    k->in[0] = (struct gr_layout){c->bf16 ? GR_BF16 : GR_F32, true};
-    k->out[0] = (struct gr_layout){d.dst, true};
+    k->in[0] = (struct gr_layout){c->bf16 ? GR_BF16 : GR_F32, conv};
+    k->out[0] = (struct gr_layout){d.dst, conv};
     k->state = state;
     k->impl = c->bf16 ? "pointwise:avx512_bf16" : "pointwise:avx512";
     k->weights_size = panels_get_weights_size(&d.panels);
@@ -160,7 +217,7 @@ static enum graft_status pointwise_plan(const struct gr_case *c, struct gr_choic
 
 #endif
 
-static const char *const ops[] = {"Conv", NULL};
+static const char *const ops[] = {"Conv", "MatMul", "Linear", NULL};
 const struct gr_kernel gr_kernel_pointwise = {.name = "pointwise",
                                               .ops = ops,
                                               .plan = pointwise_plan,

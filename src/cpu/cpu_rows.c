@@ -29,8 +29,6 @@ static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
     for (int i = 1; i < c->n_in; i++)
         if (c->in[i].dtype && gr_shape_count(&c->in[i].shape) != width)
             return gr_error(err, GRAFT_E_UNSUPPORTED, "scale is repeated");
-    /* A product in bf16 rounds its factors anyway. */
-    const bool into_product = c->bf16 && c->next && gr_node_is(c->next->node, "MatMul");
     struct rows *r = gr_alloc(sizeof *r);
     if (!r)
         return gr_error_nomem(err);
@@ -40,7 +38,7 @@ static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
                        gr_shape_count(x) / width,
                        width,
                        c->layout[0].dtype,
-                       into_product          ? GR_BF16
+                       c->factor             ? GR_BF16
                        : c->f32_out || !norm ? GR_F32
                                              : c->layout[0].dtype,
                        gr_node_get_float(n, "epsilon", 1e-5f),
@@ -97,6 +95,17 @@ static void soft_row(const struct rows *r, const void *x, void *y, int64_t at)
     }
 }
 
+/* A row that fits the buffer. */
+static void short_norm_row(const struct rows *r, const void *x, const float *w, const float *b,
+                           void *y, int64_t at)
+{
+    float v[VEC_ROW];
+    const int n = (int)r->width;
+    vec_load(r->in, v, x, at, 1, n);
+    vec_norm(v, r->eps, w, b, n);
+    vec_store(r->out, y, at, v, n);
+}
+
 static void norm_row(const struct rows *r, const void *x, const float *w, const float *b, void *y,
                      int64_t at)
 {
@@ -136,7 +145,8 @@ static enum graft_status rows_forward(const void *state, void *bound, const void
 #pragma omp parallel for if (r->n * r->width >= 1 << 13) schedule(static)
     for (int64_t i = 0; i < r->n; i++) {
         if (r->kind == LAYER_NORM)
-            norm_row(r, in[0], in[1], r->bias ? in[r->bias] : NULL, out[0], i * r->width);
+            (r->width <= VEC_ROW ? short_norm_row : norm_row)(
+                r, in[0], in[1], r->bias ? in[r->bias] : NULL, out[0], i * r->width);
         else if (r->kind == SOFTMAX && r->width <= VEC_ROW)
             short_soft_row(r, in[0], out[0], i * r->width);
         else

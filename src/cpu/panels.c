@@ -310,6 +310,53 @@ TARGET_TILES static void run_in_tiles(const struct panels *p, int64_t panel, int
         run_tiles(p, panel, m, x, x_step, t, mask, GR_F32, GR_UNKNOWN);
 }
 
+/* x (1 + erf(x / sqrt 2)) / 2 as x / 2 + x z p(z z), where z is x within the bounds beyond which
+   the function is x or 0 in fp32; the error is 1.5e-7 of the larger of |x| and 1. p is the least
+   squares fit of degree 15 over -1..1. */
+enum { GELU_AT_ONCE = 8 }; /* so many vectors, as each has to wait for itself */
+INLINE void gelu(__m512 x[GELU_AT_ONCE])
+{
+    static const float c[] = {
+        1.333925575e-01f, -6.651844084e-02f, 4.926438630e-02f, -3.959145024e-02f,
+        3.207563981e-02f, -2.526966669e-02f, 1.895065419e-02f, -1.332809962e-02f,
+        8.753475733e-03f, -5.487047601e-03f, 3.249152564e-03f, -1.586714527e-03f,
+        6.462466554e-04f, -4.278569540e-04f, 3.087616933e-04f, -9.199044871e-05f};
+    const __m512 bound = _mm512_set1_ps(5.3f), below = _mm512_set1_ps(-5.3f),
+                 scale = _mm512_set1_ps(2 / (5.3f * 5.3f)), one = _mm512_set1_ps(1);
+    __m512 z[GELU_AT_ONCE], t[GELU_AT_ONCE], p[GELU_AT_ONCE];
+    PANEL_UNROLL for (int k = 0; k < GELU_AT_ONCE; k++)
+    {
+        z[k] = _mm512_max_ps(below, _mm512_min_ps(bound, x[k])); /* NaN stays in x */
+        t[k] = _mm512_fmsub_ps(_mm512_mul_ps(z[k], z[k]), scale, one);
+        p[k] = _mm512_set1_ps(c[sizeof c / sizeof *c - 1]);
+    }
+    for (int i = (int)(sizeof c / sizeof *c) - 2; i >= 0; i--)
+        PANEL_UNROLL for (int k = 0; k < GELU_AT_ONCE; k++) p[k] =
+            _mm512_fmadd_ps(p[k], t[k], _mm512_set1_ps(c[i]));
+    PANEL_UNROLL for (int k = 0; k < GELU_AT_ONCE; k++) x[k] =
+        _mm512_fmadd_ps(_mm512_mul_ps(x[k], z[k]), p[k], _mm512_mul_ps(x[k], _mm512_set1_ps(0.5f)));
+}
+
+/* Apart from the sums' registers: the function is long, and they are many. */
+TARGET static __attribute__((noinline)) void finish_gelu(const struct panel_tail *t, int rows,
+                                                         const float *sums, char *y, __mmask32 mask)
+{
+    const struct bounds v = load_bounds(t);
+    for (int first = 0; first < rows; first += GELU_AT_ONCE / 2) {
+        __m512 a[GELU_AT_ONCE];
+        PANEL_UNROLL for (int k = 0; k < GELU_AT_ONCE; k++) a[k] =
+            _mm512_load_ps(sums + first * PANEL + k * 16);
+        gelu(a);
+        for (int r = first; r < rows && r < first + GELU_AT_ONCE / 2; r++) {
+            const __m512 *s = a + (r - first) * 2;
+            if (t->y_dtype == GR_BF16)
+                finish(&v, true, GR_BF16, GR_UNKNOWN, mask, NULL, y + r * t->y_step, s[0], s[1]);
+            else
+                finish(&v, true, GR_F32, GR_UNKNOWN, mask, NULL, y + r * t->y_step, s[0], s[1]);
+        }
+    }
+}
+
 /* `rows` of x from row `at`. Constant at each call: what comes before p. */
 INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enum gr_dtype y_dtype,
                      const struct panels *p, int64_t panel, int64_t at, const char *x,
@@ -327,12 +374,13 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
         acc[r][1] = _mm512_load_ps(b + 16);
     }
     x += at * x_step;
+    const bool pairs = x_dtype == GR_BF16 && !t->add_f32;
     if (add) /* what the next panel adds to these rows is on its way meanwhile */
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {
-            const char *next = add + r * add_step + PANEL * (x_dtype == GR_BF16 ? 2 : 4);
+            const char *next = add + r * add_step + (pairs ? PANEL * 2 : PANEL * 4);
             _mm_prefetch(next, _MM_HINT_T0);
-            _mm_prefetch(next + (x_dtype == GR_BF16 ? 0 : 64), _MM_HINT_T0);
+            _mm_prefetch(next + (pairs ? 0 : 64), _MM_HINT_T0);
         }
     for (int64_t k = 0; k < p->taps; k++, w += tap_size(p)) {
         if (x_dtype == GR_BF16)
@@ -342,7 +390,21 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
                        (const float *)(const void *)w, acc);
     }
     const struct bounds v = load_bounds(t);
-    if (add)
+    if (t->gelu) {
+        _Alignas(64) float sums[PANEL_ROWS * PANEL];
+        if (rows % (GELU_AT_ONCE / 2))
+            memset(sums, 0, sizeof sums);
+        PANEL_UNROLL for (int r = 0; r < rows; r++)
+        {
+            _mm512_store_ps(sums + r * PANEL, acc[r][0]);
+            _mm512_store_ps(sums + r * PANEL + 16, acc[r][1]);
+        }
+        finish_gelu(t, rows, sums, y, mask);
+    } else if (add && y_dtype == GR_F32 && t->add_f32)
+        PANEL_UNROLL for (int r = 0; r < rows; r++)
+            finish(&v, wide, GR_F32, GR_F32, mask, add + r * add_step, y + r * y_step, acc[r][0],
+                   acc[r][1]);
+    else if (add)
         PANEL_UNROLL for (int r = 0; r < rows; r++)
             finish(&v, wide, y_dtype, x_dtype, mask, add + r * add_step, y + r * y_step, acc[r][0],
                    acc[r][1]);

@@ -41,13 +41,15 @@ size_t panels_get_weights_size(const struct panels *p);
 /* Whether m rows of x with k columns can be multiplied. */
 bool panels_suit(enum panel_unit unit, int64_t m, int64_t k);
 
-/* What becomes of the sums: y = min(max(sum + add, low), high). Steps: bytes from row to row. */
+/* What becomes of the sums: y = min(max(sum + add, low), high), or gelu(sum). Steps: bytes from row
+   to row. */
 struct panel_tail {
     void *y; /* of the panel's first column, as add */
     int64_t y_step;
     enum gr_dtype y_dtype;
-    const void *add; /* as x in type; NULL: nothing */
+    const void *add; /* as x in type, or fp32 as y; NULL: nothing */
     int64_t add_step;
+    bool add_f32, gelu; /* not with tiles */
     float low, high;
     int64_t n;            /* columns that are stored, at most 32 */
     const int32_t *place; /* of each row of sums: row of y, or -1; NULL: all in turn. Of tiles only,

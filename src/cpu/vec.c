@@ -215,6 +215,38 @@ CLONES float vec_sum_squares(const float *x, float mean, int n)
     return sum_lanes(lane);
 }
 
+/* Several sums at once in each: one alone would wait for itself. */
+CLONES void vec_norm(float *restrict y, float eps, const float *restrict w, const float *restrict b,
+                     int n)
+{
+    enum { WIDE = 4 * LANES };
+    float sum[WIDE] = {0}, square[WIDE] = {0};
+    int i = 0;
+    for (; i + WIDE <= n; i += WIDE)
+        for (int k = 0; k < WIDE; k++)
+            sum[k] += y[i + k];
+    for (; i < n; i++)
+        sum[i % WIDE] += y[i];
+    for (int k = 0; k < LANES; k++)
+        sum[k] = (sum[k] + sum[k + LANES]) + (sum[k + 2 * LANES] + sum[k + 3 * LANES]);
+    const float mean = sum_lanes(sum) / (float)n;
+    for (i = 0; i + WIDE <= n; i += WIDE)
+        for (int k = 0; k < WIDE; k++)
+            square[k] += (y[i + k] - mean) * (y[i + k] - mean);
+    for (; i < n; i++)
+        square[i % WIDE] += (y[i] - mean) * (y[i] - mean);
+    for (int k = 0; k < LANES; k++)
+        square[k] =
+            (square[k] + square[k + LANES]) + (square[k + 2 * LANES] + square[k + 3 * LANES]);
+    const float scale = (float)(1 / sqrt((double)sum_lanes(square) / n + (double)eps));
+    if (b)
+        for (i = 0; i < n; i++)
+            y[i] = (y[i] - mean) * scale * w[i] + b[i];
+    else
+        for (i = 0; i < n; i++)
+            y[i] = (y[i] - mean) * scale * w[i];
+}
+
 static inline float larger(float a, float b)
 {
     return b > a || b != b ? b : a;

@@ -17,6 +17,9 @@ void vec_act(const struct gr_act *act, float *y, int n);
 /* y = exp(y - shift), and their sum. */
 float vec_exp_sum(float *y, float shift, int n);
 
+/* y = (y - mean) / sqrt(variance + eps) * w + b, of n values; b may be NULL. */
+void vec_norm(float *y, float eps, const float *w, const float *b, int n);
+
 float vec_sum(const float *x, int n);
 float vec_sum_squares(const float *x, float mean, int n); /* of x - mean */
 float vec_largest(const float *x, int n);                 /* n > 0; NaN wins */

@@ -186,12 +186,60 @@ static enum graft_status fuse_gelu(struct program *p, struct program_step *s,
     return GRAFT_OK;
 }
 
+/* A product with one constant matrix takes the constant row that is added to its rows. */
+static enum graft_status fuse_bias(struct program *p, struct program_step *s,
+                                   struct graft_error *err)
+{
+    if (s->dead || !gr_node_is(&s->node, "Add") || s->node.n_in != 2)
+        return GRAFT_OK;
+    for (int k = 0; k < 2; k++) {
+        const struct gr_tensor *b = program_const(p, s->node.in[1 - k]);
+        struct program_step *m = program_sole_maker(p, s->node.in[k]);
+        const struct gr_tensor *w =
+            m && gr_node_is(&m->node, "MatMul") ? program_const(p, m->node.in[1]) : NULL;
+        if (!b || !w || w->shape.rank != 2 || b->shape.rank < 1 || b->dtype != GR_F32 ||
+            p->values[s->node.out[0]].type.dtype != GR_F32 ||
+            gr_tensor_count(b) != w->shape.dim[1] ||
+            b->shape.dim[b->shape.rank - 1] != w->shape.dim[1] ||
+            !gr_shape_equal(&p->values[m->node.out[0]].type.shape,
+                            &p->values[s->node.out[0]].type.shape))
+            continue;
+        int *in = gr_arena_alloc(&p->arena, 3 * sizeof *in);
+        if (!in)
+            return gr_error_nomem(err);
+        in[0] = m->node.in[0];
+        in[1] = m->node.in[1];
+        in[2] = s->node.in[1 - k];
+        m->node.in = in;
+        m->node.n_in = 3;
+        m->node.op_type = "Linear";
+        m->node.op = &gr_op_pass_linear;
+        m->node.out[0] = s->node.out[0];
+        p->values[s->node.out[0]].maker = (int)(m - p->steps);
+        s->dead = true;
+        return program_note_fused(p, m, "Add", err);
+    }
+    return GRAFT_OK;
+}
+
 static bool takes_acts(const struct gr_node *n)
 {
-    static const char *const ops[] = {
-        "Conv", "ConvTranspose", "Gemm", "MatMul",   "Add",   "BatchNormalization",
-        "Sub",  "Mul",           "Div",  "Identity", "PRelu", "Sum",
-        "Min",  "Max",           "Pow"};
+    static const char *const ops[] = {"Conv",
+                                      "ConvTranspose",
+                                      "Gemm",
+                                      "MatMul",
+                                      "Linear",
+                                      "Add",
+                                      "BatchNormalization",
+                                      "Sub",
+                                      "Mul",
+                                      "Div",
+                                      "Identity",
+                                      "PRelu",
+                                      "Sum",
+                                      "Min",
+                                      "Max",
+                                      "Pow"};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         if (gr_node_is(n, ops[i]))
             return true;
@@ -234,7 +282,7 @@ static enum graft_status fuse_act(struct program *p, struct program_step *s,
 static enum graft_status fuse_residual(struct program *p, struct program_step *s,
                                        struct graft_error *err)
 {
-    static const char *const products[] = {"Conv", "Gemm", "MatMul", "ConvTranspose"};
+    static const char *const products[] = {"Conv", "Gemm", "MatMul", "Linear", "ConvTranspose"};
     enum { FAR = 4096 }; /* steps between the two: bounds the search below */
     int at = (int)(s - p->steps), best = -1;
     if (s->dead || !gr_node_is(&s->node, "Add") || s->node.n_in != 2 ||
@@ -249,7 +297,7 @@ static enum graft_status fuse_residual(struct program *p, struct program_step *s
             p->values[r].maker > p->values[v].maker || at - p->values[v].maker > FAR)
             continue;
         bool product = false;
-        for (size_t i = 0; i < 4; i++)
+        for (size_t i = 0; i < sizeof products / sizeof *products; i++)
             product = product || gr_node_is(&m->node, products[i]);
         if (product)
             best = k;
@@ -426,6 +474,8 @@ enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *e
     const char **names = gr_arena_alloc(&p->arena, (p->n_steps + 1) * sizeof *names);
     if (!names)
         return gr_error_nomem(err);
+    for (size_t i = 0; merge && !s && i < p->n_steps; i++)
+        s = fuse_bias(p, &p->steps[i], err);
     for (size_t i = 0; i < p->n_steps; i++) {
         struct program_step *st = &p->steps[i];
         struct gr_act a;

@@ -6,7 +6,8 @@
 /* A product of a picture or matrix with constant weights. */
 static bool is_product(const struct program *p, const struct gr_node *n)
 {
-    return (gr_node_is(n, "Conv") || gr_node_is(n, "Gemm") || gr_node_is(n, "MatMul")) &&
+    return (gr_node_is(n, "Conv") || gr_node_is(n, "Gemm") || gr_node_is(n, "MatMul") ||
+            gr_node_is(n, "Linear")) &&
            n->n_in > 1 && n->in[0] >= 0 && !program_const(p, n->in[0]) &&
            program_const(p, n->in[1]) && p->values[n->in[0]].type.dtype == GR_F32;
 }

@@ -32,7 +32,6 @@ struct planner {
     size_t n_places, cap_places;
     bool reference;
     bool bf16;
-    bool *leaves; /* per value of the graph: it leaves the plan, perhaps under another shape */
     struct gr_layout *want;               /* inputs, then outputs, as long as the longest step */
     struct case_lists lists[CHAIN_STEPS]; /* of the step at hand and of those that may join it */
 };
@@ -238,12 +237,6 @@ static struct gr_layout plain_layout(const struct planner *w, int value)
     return layout;
 }
 
-static bool is_view(const struct gr_node *n)
-{
-    return gr_node_is(n, "Reshape") || gr_node_is(n, "Flatten") || gr_node_is(n, "Squeeze") ||
-           gr_node_is(n, "Unsqueeze");
-}
-
 /* The same bytes under another shape: needs row-major data, does nothing at run time. */
 static enum graft_status plan_view(struct planner *w, const struct gr_node *n,
                                    struct graft_error *err)
@@ -288,7 +281,10 @@ static void fill_case(struct planner *w, const struct program_step *st, struct c
     }
     l->quants[c->n_in] =
         n->n_out && n->out[0] >= 0 ? w->prog->values[n->out[0]].quant : (struct gr_quant){0};
-    c->f32_out = n->n_out && n->out[0] >= 0 && w->leaves[n->out[0]];
+    if (n->n_out && n->out[0] >= 0) {
+        c->f32_out = w->prog->values[n->out[0]].leaves;
+        c->factor = w->prog->values[n->out[0]].factor;
+    }
 }
 
 /* The step that alone reads the only output of `st`; NULL: none. */
@@ -383,17 +379,14 @@ static enum graft_status plan_split(struct planner *w, size_t at, struct graft_e
     int *grown = gr_realloc_array(w->first_place, p->n_values, sizeof *grown);
     if (grown)
         w->first_place = grown;
-    bool *leaves = gr_realloc_array(w->leaves, p->n_values, sizeof *leaves);
-    if (leaves)
-        w->leaves = leaves;
-    if (!grown || !leaves)
+    if (!grown)
         return gr_error_nomem(err);
     grown[mid] = -1;
-    leaves[mid] = false;
     p->values[mid] = p->values[whole.node.out[0]];
     p->values[mid].last_use = (int)at;
     memset(&p->values[mid].konst, 0, sizeof none);
     p->values[mid].quant = (struct gr_quant){0};
+    p->values[mid].leaves = p->values[mid].factor = false;
     struct program_step head = whole, tail = whole;
     head.node.out = ids;
     head.node.n_out = 1;
@@ -444,7 +437,7 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
     struct gr_case cases[CHAIN_STEPS], *c = cases;
     struct program_step *chain[CHAIN_STEPS] = {&w->prog->steps[at]};
     struct plan_step *step = NULL;
-    if (!w->reference && is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
+    if (!w->reference && program_is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
         !program_const(w->prog, n->in[0]))
         return plan_view(w, n, err);
     fill_case(w, st, &w->lists[0], c);
@@ -604,19 +597,12 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     }
     w.first_place = gr_alloc_array(prog->n_values + 1, sizeof *w.first_place);
     w.want = gr_alloc_zero(widest, sizeof *w.want);
-    w.leaves = gr_alloc_zero(prog->n_values + 1, sizeof *w.leaves);
-    enum graft_status s = w.first_place && w.leaves && w.want ? GRAFT_OK : gr_error_nomem(err);
+    enum graft_status s = w.first_place && w.want ? GRAFT_OK : gr_error_nomem(err);
     for (int i = 0; !s && i < CHAIN_STEPS; i++)
         s = lists_init(&w.lists[i], widest, err);
     for (size_t i = 0; !s && i < prog->n_values; i++)
         w.first_place[i] = -1;
-    for (size_t i = 0; !s && i < prog->n_outputs; i++)
-        w.leaves[prog->outputs[i]] = true;
-    for (size_t i = prog->n_steps; !s && i-- > 0;) {
-        const struct gr_node *n = &prog->steps[i].node;
-        if (is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 && w.leaves[n->out[0]])
-            w.leaves[n->in[0]] = true;
-    }
+    program_find_fates(prog, w.bf16);
     if (!s)
         s = plan_inputs(&w, err);
     for (size_t i = 0; !s && i < prog->n_steps; i++) {
@@ -631,7 +617,6 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     if (!s)
         s = plan_memory(p, err);
     gr_free(w.first_place);
-    gr_free(w.leaves);
     gr_free(w.places);
     gr_free(w.want);
     for (int i = 0; i < CHAIN_STEPS; i++)
@@ -741,6 +726,10 @@ static enum graft_status make_program(const struct gr_graph *g, size_t n_outputs
         s = program_init(prog, g, &types, n_outputs, outputs, options->reference, err);
     if (!s && options->fuse && !options->reference)
         s = pass_fold(prog, err);
+    if (!s && options->fuse && !options->reference)
+        s = pass_norm(prog, err);
+    if (!s && options->fuse && !options->reference)
+        s = pass_attention(prog, err);
     if (!s && !options->reference)
         s = pass_fuse(prog, options->fuse, err);
     gr_inferred_clear(&types);

@@ -148,6 +148,65 @@ struct program_step *program_sole_maker(struct program *p, int v)
     return s->n_acts || s->residual >= 0 || s->node.n_out != 1 ? NULL : s;
 }
 
+struct program_step *program_sole_reader(struct program *p, int v)
+{
+    const int at = p->values[v].n_uses == 1 ? p->values[v].last_use : -1;
+    return at < 0 || at >= (int)p->n_steps || p->steps[at].dead ? NULL : &p->steps[at];
+}
+
+bool program_get_number(const struct program *p, int v, double *number)
+{
+    const struct gr_tensor *t = program_const(p, v);
+    if (!t || gr_tensor_count(t) != 1)
+        return false;
+    *number = gr_load_f64(t->dtype, t->data, 0);
+    return true;
+}
+
+bool program_get_int(const struct program *p, int v, int64_t *number)
+{
+    const struct gr_tensor *t = program_const(p, v);
+    if (!t || gr_tensor_count(t) != 1 || (t->dtype != GR_I64 && t->dtype != GR_I32))
+        return false;
+    *number = gr_load_i64(t->dtype, t->data, 0);
+    return true;
+}
+
+/* Input k of a step is multiplied, or moved to where it will be. */
+static bool makes_factor(const struct program *p, const struct gr_node *n, bool bf16, int k)
+{
+    const bool product = gr_node_is(n, "Conv") || gr_node_is(n, "Gemm") ||
+                         gr_node_is(n, "MatMul") || gr_node_is(n, "Linear"),
+               moves = program_is_view(n) || gr_node_is(n, "Transpose") ||
+                       gr_node_is(n, "Gather") || gr_node_is(n, "Slice");
+    return (bf16 && product && k < 2) || (bf16 && gr_node_is(n, "Attention") && k < 3) ||
+           (moves && k == 0 && n->out[0] >= 0 && p->values[n->out[0]].factor);
+}
+
+void program_find_fates(struct program *p, bool bf16)
+{
+    for (size_t i = 0; i < p->n_values; i++) {
+        p->values[i].leaves = false;
+        p->values[i].factor = bf16 && p->values[i].type.dtype == GR_F32;
+    }
+    for (size_t i = 0; i < p->n_outputs; i++) {
+        p->values[p->outputs[i]].leaves = true;
+        p->values[p->outputs[i]].factor = false;
+    }
+    for (size_t i = p->n_steps; i-- > 0;) {
+        const struct gr_node *n = &p->steps[i].node;
+        if (p->steps[i].dead)
+            continue;
+        if (program_is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 && p->values[n->out[0]].leaves)
+            p->values[n->in[0]].leaves = true;
+        for (int k = 0; k < n->n_in; k++)
+            if (n->in[k] >= 0 && !makes_factor(p, n, bf16, k))
+                p->values[n->in[k]].factor = false;
+        if (p->steps[i].residual >= 0)
+            p->values[p->steps[i].residual].factor = false;
+    }
+}
+
 enum graft_status program_note_fused(struct program *p, struct program_step *s, const char *op,
                                      struct graft_error *err)
 {

@@ -15,6 +15,9 @@ struct program_value {
     int n_uses;   /* by steps and as outputs of the plan */
     int maker;    /* the step that makes it, or -1 */
     int last_use; /* the last step that reads it, -1 for none, INT_MAX for an output */
+    /* Set by program_find_fates, of what becomes of it, perhaps under another shape: */
+    bool leaves; /* it leaves the plan */
+    bool factor; /* nothing but products in bf16 reads it */
 };
 
 /* acts(node(in...) + residual); a dead step is skipped. */
@@ -46,6 +49,8 @@ void program_clear(struct program *p);
 /* Counts uses anew and drops steps whose outputs nobody uses. */
 void program_count(struct program *p);
 
+void program_find_fates(struct program *p, bool bf16);
+
 /* For passes. A new constant; takes the tensor over, also on failure. */
 enum graft_status program_add_const(struct program *p, struct gr_tensor *t, int *value,
                                     struct graft_error *err);
@@ -59,8 +64,22 @@ static inline const struct gr_tensor *program_const(const struct program *p, int
     return v >= 0 && p->values[v].konst.buf ? &p->values[v].konst : NULL;
 }
 
+/* The only number of a constant. */
+bool program_get_number(const struct program *p, int v, double *number);
+bool program_get_int(const struct program *p, int v, int64_t *number); /* of integers */
+/* The step that alone reads v, or NULL; its other inputs may be anything. */
+struct program_step *program_sole_reader(struct program *p, int v);
+/* The same numbers in the same order under another shape. */
+static inline bool program_is_view(const struct gr_node *n)
+{
+    return gr_node_is(n, "Reshape") || gr_node_is(n, "Flatten") || gr_node_is(n, "Squeeze") ||
+           gr_node_is(n, "Unsqueeze");
+}
+
 /* The passes. */
 enum graft_status pass_fold(struct program *p, struct graft_error *err);
+enum graft_status pass_norm(struct program *p, struct graft_error *err);
+enum graft_status pass_attention(struct program *p, struct graft_error *err);
 enum graft_status pass_fuse(struct program *p, bool merge, struct graft_error *err);
 
 /* Marks the values that plans in 8 bits read as such: `marks` has one place per value. */
@@ -70,7 +89,8 @@ struct gr_ranges;
 enum graft_status pass_int8(struct program *p, const struct gr_ranges *r, struct graft_error *err);
 
 /* Operators that only passes make: with a meaning, but in no file. */
-extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle;
+extern const struct gr_op gr_op_pass_identity, gr_op_pass_shuffle, gr_op_pass_linear,
+    gr_op_pass_attention;
 /* Any operator, by its double reference. */
 extern const struct gr_kernel gr_kernel_reference;
 

@@ -167,6 +167,88 @@ static enum graft_status shuffle_ref(const struct gr_node *node, int n_in, const
     return GRAFT_OK;
 }
 
+/* MatMul with one matrix for all rows, and a row added to each. */
+static enum graft_status linear_ref(const struct gr_node *node, int n_in, const struct gr_ref *in,
+                                    int n_out, struct gr_ref *out, struct graft_error *err)
+{
+    const struct gr_op *product = gr_op_find("", "MatMul", 13);
+    const int64_t width = out[0].shape.dim[out[0].shape.rank - 1];
+    enum graft_status s = product ? product->ref(node, n_in - 1, in, n_out, out, err)
+                                  : gr_error(err, GRAFT_E_UNSUPPORTED, "there is no MatMul");
+    for (int64_t i = 0; !s && i < gr_shape_count(&out[0].shape); i++)
+        out[0].v[i] += in[2].v[i % width];
+    return s;
+}
+
+static double linear_macs(const struct gr_node *node, int n_in, const struct gr_type *in,
+                          const struct gr_type *out)
+{
+    (void)node;
+    (void)n_in;
+    return (double)gr_shape_count(&out[0].shape) * (double)in[1].shape.dim[0];
+}
+
+static int64_t strided_at(const struct gr_strided *s, int64_t batch, int64_t head, int64_t row,
+                          int64_t column)
+{
+    return s->offset + batch * s->step[0] + head * s->step[1] + row * s->step[2] +
+           column * s->step[3];
+}
+
+static enum graft_status attention_ref(const struct gr_node *node, int n_in,
+                                       const struct gr_ref *in, int n_out, struct gr_ref *out,
+                                       struct graft_error *err)
+{
+    struct gr_attention a;
+    gr_attention_read(node, &a);
+    const struct gr_attention_views *at = &a.at;
+    double *shares = gr_alloc_array((size_t)at->keys + 1, sizeof *shares);
+    (void)n_in;
+    (void)n_out;
+    if (!shares)
+        return gr_error_nomem(err);
+    for (int64_t i = 0; i < at->batch * at->heads * at->queries; i++) {
+        const int64_t b = i / at->queries / at->heads, h = i / at->queries % at->heads,
+                      r = i % at->queries;
+        double top = -INFINITY, sum = 0;
+        for (int64_t k = 0; k < at->keys; k++) {
+            double s = 0;
+            for (int64_t d = 0; d < at->width; d++)
+                s += in[0].v[strided_at(&at->q, b, h, r, d)] *
+                     in[1].v[strided_at(&at->k, b, h, k, d)];
+            s = s * (double)a.scale + (a.masked ? in[3].v[strided_at(&at->mask, b, h, r, k)] : 0);
+            shares[k] = s;
+            top = s > top ? s : top;
+        }
+        for (int64_t k = 0; k < at->keys; k++)
+            sum += shares[k] = exp(shares[k] - top);
+        for (int64_t d = 0; d < at->out_width; d++) {
+            double y = 0;
+            for (int64_t k = 0; k < at->keys; k++)
+                y += shares[k] * in[2].v[strided_at(&at->v, b, h, k, d)];
+            out[0].v[strided_at(&at->y, b, h, r, d)] = y / sum;
+        }
+    }
+    gr_free(shares);
+    return GRAFT_OK;
+}
+
+static double attention_macs(const struct gr_node *node, int n_in, const struct gr_type *in,
+                             const struct gr_type *out)
+{
+    struct gr_attention a;
+    gr_attention_read(node, &a);
+    (void)n_in;
+    (void)in;
+    (void)out;
+    return (double)(a.at.batch * a.at.heads * a.at.queries) * (double)a.at.keys *
+           (double)(a.at.width + a.at.out_width);
+}
+
 const struct gr_op gr_op_pass_identity = {.name = "Identity", .domain = "", .ref = identity_ref};
 const struct gr_op gr_op_pass_shuffle = {
     .name = "ChannelShuffle", .domain = "", .ref = shuffle_ref};
+const struct gr_op gr_op_pass_linear = {
+    .name = "Linear", .domain = "", .ref = linear_ref, .macs = linear_macs};
+const struct gr_op gr_op_pass_attention = {
+    .name = "Attention", .domain = "", .ref = attention_ref, .macs = attention_macs};
