@@ -432,13 +432,20 @@ static enum graft_status turn_projection(struct program *p, struct program_step 
     product.node.op = &gr_op_pass_linear;
     product.node.n_attrs = 0;
     product.node.out[0] = p->steps[steps[n - 1]].node.out[0];
+    /* What the product reads stays the value that it was, so that its range is known. */
+    struct gr_tensor none = {0};
+    const int read = x;
+    s = program_add_const(p, &none, &x, err);
+    if (s)
+        return s;
+    p->values[x].type = p->values[read].type;
+    p->steps[p->values[read].maker].node.out[0] = x;
     struct program_step *to = g;
     for (int i = 0; i < n; i++) { /* each one place to the front */
-        struct gr_tensor none = {0};
         struct program_step moved = p->steps[steps[i]];
         const struct gr_type type = p->values[moved.node.out[0]].type;
-        int y;
-        s = program_add_const(p, &none, &y, err);
+        int y = read;
+        s = i + 1 < n ? program_add_const(p, &none, &y, err) : GRAFT_OK;
         if (s)
             return s;
         p->values[y].type = type;
