@@ -1,10 +1,10 @@
-/* How is a 3x3 or 1x1 convolution of small pictures computed fast? */
+/* How is a 3x3 or 1x1 convolution of small pictures computed fast in bf16? */
 #include "base/mem.h"
 #include "cpu/kernels.h"
 
 static enum graft_status refuse(struct graft_error *err)
 {
-    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense convolution of small pictures");
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense convolution of small pictures in bf16");
 }
 
 #ifdef __x86_64__
@@ -17,7 +17,7 @@ static enum graft_status refuse(struct graft_error *err)
    the next one is dropped. With a stride of 2 there are four such pictures, of even and odd rows
    and columns. A 1x1 convolution is one product of all pictures as they are. For small pictures,
    where oneDNN, which takes row by row, reaches a quarter of what tiles can do; for larger ones it
-   does as well. Without tiles it falls behind in 1x1 convolutions only. */
+   does as well. */
 enum { LARGEST = 100 };
 
 struct conv_tiles {
@@ -26,7 +26,6 @@ struct conv_tiles {
     int64_t wide[2]; /* height and width of a padded picture, or of each of four */
     int64_t m;       /* pixels of y in one picture, with those that are dropped */
     int32_t *place;  /* of them; NULL: x needs no padding, and all pictures are one */
-    int64_t size;    /* bytes of a number */
     bool add;
     float low, high;
     int n_threads;
@@ -34,20 +33,19 @@ struct conv_tiles {
 
 static size_t padded_size(const struct conv_tiles *s)
 {
-    return (size_t)(s->stride * s->stride * s->wide[0] * s->wide[1] * s->ic * s->size);
+    return (size_t)(s->stride * s->stride * s->wide[0] * s->wide[1] * s->ic) * 2;
 }
 
 /* Where the padded picture's pixel lies, in bytes. */
 static int64_t offset_of(const struct conv_tiles *s, int64_t row, int64_t column)
 {
     const int64_t picture = row % s->stride * s->stride + column % s->stride;
-    return ((picture * s->wide[0] + row / s->stride) * s->wide[1] + column / s->stride) * s->ic *
-           s->size;
+    return ((picture * s->wide[0] + row / s->stride) * s->wide[1] + column / s->stride) * s->ic * 2;
 }
 
 static void pad_picture(const struct conv_tiles *s, const char *x, char *y)
 {
-    const size_t pixel = (size_t)(s->ic * s->size);
+    const size_t pixel = (size_t)s->ic * 2;
     memset(y, 0, padded_size(s));
     for (int64_t r = 0; r < s->in[0]; r++)
         for (int64_t c = 0; c < s->in[1]; c++, x += pixel)
@@ -59,8 +57,8 @@ static enum graft_status conv_tiles_forward(const void *state, void *bound, cons
                                             struct graft_error *err)
 {
     const struct conv_tiles *s = state;
-    const size_t x_size = (size_t)(s->in[0] * s->in[1] * s->ic * s->size),
-                 y_size = (size_t)(s->out[0] * s->out[1] * s->oc * s->size);
+    const size_t x_size = (size_t)(s->in[0] * s->in[1] * s->ic) * 2,
+                 y_size = (size_t)(s->out[0] * s->out[1] * s->oc) * 2;
     const char *padded = s->place ? scratch : in[0];
     const int64_t n_panels = (s->oc + PANEL - 1) / PANEL;
     (void)bound;
@@ -77,18 +75,18 @@ static enum graft_status conv_tiles_forward(const void *state, void *bound, cons
 #pragma omp for schedule(static)
         for (int64_t k = 0; k < n_panels * s->n; k++) {
             const int64_t i = k % s->n, c = k / s->n * PANEL;
-            char *y = (char *)out[0] + (size_t)i * y_size + c * s->size;
+            char *y = (char *)out[0] + (size_t)i * y_size + c * 2;
             const struct panel_tail t = {.y = y,
-                                         .y_step = s->oc * s->size,
-                                         .y_dtype = s->size == 2 ? GR_BF16 : GR_F32,
+                                         .y_step = s->oc * 2,
+                                         .y_dtype = GR_BF16,
                                          .add = s->add ? y : NULL,
-                                         .add_step = s->oc * s->size,
+                                         .add_step = s->oc * 2,
                                          .low = s->low,
                                          .high = s->high,
                                          .n = s->oc - c < PANEL ? s->oc - c : PANEL,
                                          .place = s->place};
-            panels_run(&s->panels, c / PANEL, s->m, padded + (size_t)i * padded_size(s),
-                       s->ic * s->size, &t);
+            panels_run(&s->panels, c / PANEL, s->m, padded + (size_t)i * padded_size(s), s->ic * 2,
+                       &t);
         }
         panels_end(s->panels.unit, &before);
     }
@@ -110,7 +108,7 @@ static void conv_tiles_unplan(void *state)
 static enum graft_status fill(struct conv_tiles *s, const struct gr_case *c,
                               struct graft_error *err)
 {
-    enum graft_status st = panels_init_conv(&s->panels, panels_get_unit(c->bf16), c, err);
+    enum graft_status st = panels_init_conv(&s->panels, panels_get_unit(true), c, err);
     for (int i = 0; i < s->taps; i++)
         s->panels.tap[i] = offset_of(s, i / 3, i % 3);
     if (!st && s->taps > 1 && !(s->place = gr_alloc_array((size_t)s->m, sizeof *s->place)))
@@ -127,14 +125,12 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
 {
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
-    const enum panel_unit unit = panels_get_unit(c->bf16);
-    struct conv_tiles s = {
-        .add = c->add, .size = c->bf16 ? 2 : 4, .n_threads = omp_get_max_threads()};
+    struct conv_tiles s = {.add = c->add, .n_threads = omp_get_max_threads()};
     struct gr_window win;
-    if (unit == PANEL_NONE || (c->bf16 && c->f32_out) || (c->quant && c->quant[0].dtype) ||
-        !gr_is_const_conv(c) || gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != w->dim[3] ||
-        (w->dim[2] != 3 && w->dim[2] != 1) || x->dim[1] % 32 || y->dim[1] < PANEL ||
-        !gr_read_clip(c, &s.low, &s.high))
+    if (!c->bf16 || c->f32_out || (c->quant && c->quant[0].dtype) || !gr_is_const_conv(c) ||
+        panels_get_unit(true) != PANEL_TILES || gr_node_get_int(n, "group", 1) != 1 ||
+        w->dim[2] != w->dim[3] || (w->dim[2] != 3 && w->dim[2] != 1) || x->dim[1] % 32 ||
+        y->dim[1] < PANEL || !gr_read_clip(c, &s.low, &s.high))
         return refuse(err);
     gr_window_read(n, x, y, w->dim + 2, &win);
     s.n = x->dim[0];
@@ -142,8 +138,6 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
     s.oc = y->dim[1];
     s.stride = win.stride[0];
     s.taps = w->dim[2] * w->dim[3];
-    if (s.taps > 1 && unit != PANEL_TILES)
-        return refuse(err);
     for (int i = 0; i < 2; i++) {
         s.in[i] = win.in[i];
         s.out[i] = win.out[i];
@@ -161,7 +155,7 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
         s.m *= s.n;
         s.n = 1;
     }
-    if (!panels_suit(unit, s.m, s.ic))
+    if (!panels_suit(PANEL_TILES, s.m, s.ic))
         return refuse(err);
     enum graft_status st = fill(&s, c, err);
     struct conv_tiles *state = st ? NULL : gr_alloc(sizeof *state);
@@ -172,11 +166,9 @@ static enum graft_status conv_tiles_plan(const struct gr_case *c, struct gr_choi
         return st;
     }
     *state = s;
-    k->in[0] = k->out[0] = (struct gr_layout){c->bf16 ? GR_BF16 : GR_F32, true};
+    k->in[0] = k->out[0] = (struct gr_layout){GR_BF16, true};
     k->state = state;
-    k->impl = unit == PANEL_TILES  ? "tiles:amx"
-              : unit == PANEL_BF16 ? "panels:avx512_bf16"
-                                   : "panels:avx512";
+    k->impl = "tiles:amx";
     k->weights_size = panels_get_weights_size(&s.panels);
     k->scratch_size = s.place ? (size_t)s.n * padded_size(&s) : 0;
     gr_choose_tail(c, k);
