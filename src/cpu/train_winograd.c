@@ -14,13 +14,15 @@ static enum graft_status refuse(struct graft_error *err)
 
 /* Winograd's F(m x m, 3x3) in all three directions: the gradient of x is a convolution of dy with
    the weights turned round, that of the weights is the transpose of the same products. In fp32 m is
-   4. In bf16 it is 2, where rounding what is multiplied leaves twice the error of a direct sum;
-   with 4 it would be many times. What is multiplied comes in units of 32 bits: one fp32 number, or
-   two in bf16 that follow each other along the dimension that is summed over (channels, or tiles
-   for the gradient of weights). */
+   4. In bf16 it is 2, where rounding what is multiplied leaves about twice the error of a direct
+   sum; with 4 it would be fifteen times.
+   What is multiplied comes in units of 32 bits: one fp32 number, or two in bf16 that follow each
+   other along the dimension that is summed over (channels, or tiles for the gradient of weights).
+ */
 enum { LANES = 16, PANEL = 32, MOST_ROWS = 12, DW_ROWS = 8, APART = 16 };
-/* Bytes of a block; tiles in one at least; units of tiles for the gradient of weights at least. */
-enum { BLOCK_SIZE = 3 << 18, LEAST_TILES = 96, LEAST_UNITS = 128 };
+/* Bytes of a block, and of weights for each of its tiles at most; units of tiles in a block for the
+   gradient of weights at least; tiles with which all of it begins to pay. */
+enum { BLOCK_SIZE = 3 << 17, WEIGHTS_A_TILE = 1 << 18, LEAST_UNITS = 64, LEAST_TILES = 96 };
 
 /* One convolution: that of forward, or that of the gradient of x. */
 struct side {
@@ -40,6 +42,14 @@ struct winograd {
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512bf16")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
+/* Calls what is inlined with its first argument known. */
+#define BY_TYPE(bf16, f, ...)                                                                      \
+    do {                                                                                           \
+        if (bf16)                                                                                  \
+            f(true, __VA_ARGS__);                                                                  \
+        else                                                                                       \
+            f(false, __VA_ARGS__);                                                                 \
+    } while (0)
 
 /* Pixels of a tile of results, along a side; and of what they are made from, which is as many
    points. */
@@ -64,6 +74,11 @@ static inline __attribute__((always_inline)) int unit_of(bool bf16)
     return bf16 ? 2 : 1;
 }
 
+static inline size_t size_of(bool bf16)
+{
+    return bf16 ? 2 : 4;
+}
+
 INLINE __m512 load(const bool bf16, const void *p, int64_t i)
 {
     if (!bf16)
@@ -80,17 +95,19 @@ INLINE void store(const bool bf16, void *p, int64_t i, __m512 v)
         _mm512_storeu_ps((float *)p + i, v);
 }
 
-/* 16 units, each a before b. */
-INLINE __m512 pairs(__m512 a, __m512 b)
+/* 16 units: numbers of the first, or each of the first before one of the second. */
+INLINE __m512 units(const bool bf16, __m512 a, const __m512 *b)
 {
+    if (!bf16)
+        return a;
     const __m512i at = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(at, (__m512i)_mm512_cvtne2ps_pbh(b, a)));
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi16(at, (__m512i)_mm512_cvtne2ps_pbh(*b, a)));
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-/* c (rows, 32) = a times a panel b (k, 32), or more of it added; all of them units. */
+/* c (rows, 32) = a times a panel b (k, 32), or more of it added; a and b are units. */
 INLINE void product(const bool bf16, const int rows, const bool more, int64_t k, const float *a,
                     int64_t a_row, int64_t a_k, const float *b, float *c, int64_t c_row)
 {
@@ -122,25 +139,23 @@ INLINE void product(const bool bf16, const int rows, const bool more, int64_t k,
     }
 }
 
-/* m (tiles, oc) = v (tiles, k) times panels u (oc / 32, k, 32). */
-INLINE void products(const bool bf16, int64_t tiles, int64_t k, int64_t oc, const float *v,
-                     const float *u, float *m)
+/* m (tiles, 32) = v (tiles, k) times a panel. */
+INLINE void products(const bool bf16, int64_t tiles, int64_t k, const float *v, const float *u,
+                     float *m)
 {
-    for (int64_t o = 0; o < oc; o += PANEL, u += k * PANEL) {
-        int64_t t = 0;
-        for (; t + 12 <= tiles; t += 12)
-            product(bf16, 12, false, k, v + t * k, k, 1, u, m + t * oc + o, oc);
-        if (t + 8 <= tiles) {
-            product(bf16, 8, false, k, v + t * k, k, 1, u, m + t * oc + o, oc);
-            t += 8;
-        }
-        if (t + 4 <= tiles) {
-            product(bf16, 4, false, k, v + t * k, k, 1, u, m + t * oc + o, oc);
-            t += 4;
-        }
-        for (; t < tiles; t++)
-            product(bf16, 1, false, k, v + t * k, k, 1, u, m + t * oc + o, oc);
+    int64_t t = 0;
+    for (; t + 12 <= tiles; t += 12)
+        product(bf16, 12, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
+    if (t + 8 <= tiles) {
+        product(bf16, 8, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
+        t += 8;
     }
+    if (t + 4 <= tiles) {
+        product(bf16, 4, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
+        t += 4;
+    }
+    for (; t < tiles; t++)
+        product(bf16, 1, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
 }
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
@@ -194,56 +209,31 @@ INLINE void tile_in(const bool bf16, const void *const *pixel, int64_t ic, float
     }
 }
 
+/* 16 channels of a tile of results, from k on. */
 INLINE void tile_out(const bool bf16, const struct side *s, const float *m, int64_t m_step,
-                     const float *bias, void *y, int64_t top, int64_t left)
+                     const float *bias, int64_t k, void *y, int64_t top, int64_t left)
 {
     const int step = step_of(bf16), side = side_of(bf16);
     const int64_t rows = s->out[0] - top, cols = s->out[1] - left;
-    for (int64_t k = 0; k < s->oc; k += LANES) {
-        const __m512 b = bias ? _mm512_loadu_ps(bias + k) : _mm512_setzero_ps();
-        __m512 t[WINO_SIDE][WINO_SIDE];
-        WINO_UNROLL for (int c = 0; c < side; c++)
-        {
-            __m512 col[WINO_SIDE];
-            WINO_UNROLL for (int r = 0; r < side; r++) col[r] =
-                _mm512_loadu_ps(m + (r * side + c) * m_step + k);
-            wino_results(step, col);
-            WINO_UNROLL for (int r = 0; r < step; r++) t[r][c] = col[r];
-        }
-        WINO_UNROLL for (int r = 0; r < step; r++)
-        {
-            if (r >= rows)
-                continue;
-            wino_results(step, t[r]);
-            WINO_UNROLL for (int c = 0; c < step; c++)
-            {
-                if (c < cols)
-                    store(bf16, y, ((top + r) * s->out[1] + left + c) * s->oc + k, ADD(t[r][c], b));
-            }
-        }
+    const __m512 b = bias ? _mm512_loadu_ps(bias + k) : _mm512_setzero_ps();
+    __m512 t[WINO_SIDE][WINO_SIDE];
+    WINO_UNROLL for (int c = 0; c < side; c++)
+    {
+        __m512 col[WINO_SIDE];
+        WINO_UNROLL for (int r = 0; r < side; r++) col[r] =
+            _mm512_loadu_ps(m + (r * side + c) * m_step);
+        wino_results(step, col);
+        WINO_UNROLL for (int r = 0; r < step; r++) t[r][c] = col[r];
     }
-}
-
-/* Units of tiles for the gradient of weights: panels of 32 channels, `panel` units apart, at points
-   that are `step` units apart. `sums`: what the gradients of a tile come to, or NULL. */
-INLINE void unit_in(const bool bf16, const bool back, const void *pixel[2][WINO_POINTS], int64_t c,
-                    float *to, int64_t panel, int64_t step, float *sums)
-{
-    const int side = side_of(bf16);
-    for (int64_t k = 0; k < c; k += LANES) {
-        __m512 t[2][WINO_SIDE][WINO_SIDE];
-        float *at = to + k / PANEL * panel + k % PANEL;
-        transform(bf16, back, pixel[0], k, t[0]);
-        if (bf16)
-            transform(bf16, back, pixel[1], k, t[1]);
-        WINO_UNROLL for (int i = 0; i < side * side; i++)
+    WINO_UNROLL for (int r = 0; r < step; r++)
+    {
+        if (r >= rows)
+            continue;
+        wino_results(step, t[r]);
+        WINO_UNROLL for (int c = 0; c < step; c++)
         {
-            const __m512 a = t[0][i / side][i % side];
-            _mm512_storeu_ps(at + i * step, bf16 ? pairs(a, t[1][i / side][i % side]) : a);
-        }
-        if (back && sums) { /* the second point of each line is the sum of its gradients */
-            __m512 sum = ADD(_mm512_loadu_ps(sums + k), t[0][1][1]);
-            _mm512_storeu_ps(sums + k, bf16 ? ADD(sum, t[1][1][1]) : sum);
+            if (c < cols)
+                store(bf16, y, ((top + r) * s->out[1] + left + c) * s->oc + k, ADD(t[r][c], b));
         }
     }
 }
@@ -257,12 +247,12 @@ static int64_t v_step(const struct winograd *w, const struct side *s)
 
 static int64_t m_step(const struct side *s)
 {
-    return s->block * s->oc + APART;
+    return s->block * PANEL + APART;
 }
 
 static int64_t u_step(const struct winograd *w, const struct side *s)
 {
-    return s->ic * s->oc / unit_of(w->bf16);
+    return s->ic * s->oc / unit_of(w->bf16) + APART;
 }
 
 /* Of one thread. */
@@ -271,17 +261,18 @@ static int64_t block_size(const struct winograd *w, const struct side *s)
     return points_of(w->bf16) * (v_step(w, s) + m_step(s));
 }
 
-/* u (point, oc / 32, unit of ic, 32) from 16 of oc and all of ic. */
-INLINE void transform_weights(const bool bf16, const struct side *s, const float *w, int64_t o,
-                              float *u, int64_t u_step)
+/* u (point, panel of oc, unit of ic, channel) from 16 of oc and all of ic. */
+INLINE void transform_weights(const bool bf16, const struct winograd *wino, const struct side *s,
+                              const float *w, int64_t o, float *u)
 {
     const int m = step_of(bf16), side = side_of(bf16), unit = unit_of(bf16);
+    const int64_t step = u_step(wino, s);
     const __m512i lane =
         _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
                            _mm512_set1_epi32((int)s->w_oc));
     for (int64_t k = 0; k < s->ic; k += unit) {
         __m512 t[2][WINO_SIDE][WINO_SIDE];
-        float *to = u + o / PANEL * (s->ic / unit) * PANEL + k / unit * PANEL + o % PANEL;
+        float *to = u + (o / PANEL * (s->ic / unit) + k / unit) * PANEL + o % PANEL;
         WINO_UNROLL for (int j = 0; j < unit; j++)
         {
             const float *from = w + o * s->w_oc + (k + j) * s->w_ic;
@@ -295,38 +286,45 @@ INLINE void transform_weights(const bool bf16, const struct side *s, const float
             }
             WINO_UNROLL for (int r = 0; r < side; r++) wino_weights(m, t[j][r]);
         }
-        WINO_UNROLL for (int i = 0; i < side * side; i++)
-        {
-            const __m512 a = t[0][i / side][i % side];
-            _mm512_storeu_ps(to + i * u_step, bf16 ? pairs(a, t[1][i / side][i % side]) : a);
-        }
+        WINO_UNROLL for (int i = 0; i < side * side; i++) _mm512_storeu_ps(
+            to + i * step, units(bf16, t[0][i / side][i % side], &t[1][i / side][i % side]));
     }
 }
 
+struct pass {
+    const char *x;
+    const float *weights, *bias;
+    char *y;
+    float *u;
+};
+
+/* The tiles from `first` on, with one panel of weights after the other. */
 INLINE void convolve_block(const bool bf16, const struct winograd *w, const struct side *s,
-                           int64_t first, const char *x, const float *u, const float *bias, char *y,
-                           float *v)
+                           const struct pass *p, int64_t first, float *v)
 {
     const int64_t tiles = s->n_tiles - first < s->block ? s->n_tiles - first : s->block;
     const int64_t k = s->ic / unit_of(bf16);
-    const size_t size = bf16 ? 2 : 4, pixel_size = (size_t)s->ic * size;
+    const size_t x_size = (size_t)s->ic * size_of(bf16), y_size = (size_t)s->oc * size_of(bf16);
     const int n_points = points_of(bf16), step = step_of(bf16);
     float *m = v + n_points * v_step(w, s);
     const void *pixel[WINO_POINTS];
     int64_t top, left;
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t picture = tile_place(s, step, first + t, &top, &left);
-        find_pixels(x + (size_t)(picture * s->in[0] * s->in[1]) * pixel_size, pixel_size, s->in,
+        find_pixels(p->x + (size_t)(picture * s->in[0] * s->in[1]) * x_size, x_size, s->in,
                     top - s->pad[0], left - s->pad[1], side_of(bf16), w->zeros, pixel);
         tile_in(bf16, pixel, s->ic, v + t * k, v_step(w, s));
     }
-    for (int p = 0; p < n_points; p++)
-        products(bf16, tiles, k, s->oc, v + p * v_step(w, s), u + p * u_step(w, s),
-                 m + p * m_step(s));
-    for (int64_t t = 0; t < tiles; t++) {
-        const int64_t picture = tile_place(s, step, first + t, &top, &left);
-        tile_out(bf16, s, m + t * s->oc, m_step(s), bias,
-                 y + (size_t)(picture * s->out[0] * s->out[1] * s->oc) * size, top, left);
+    for (int64_t o = 0; o < s->oc; o += PANEL) {
+        for (int i = 0; i < n_points; i++)
+            products(bf16, tiles, k, v + i * v_step(w, s), p->u + i * u_step(w, s) + o * k,
+                     m + i * m_step(s));
+        for (int64_t t = 0; t < tiles; t++) {
+            const int64_t picture = tile_place(s, step, first + t, &top, &left);
+            char *y = p->y + (size_t)(picture * s->out[0] * s->out[1]) * y_size;
+            for (int64_t c = 0; c < PANEL; c += LANES)
+                tile_out(bf16, s, m + t * PANEL + c, m_step(s), p->bias, o + c, y, top, left);
+        }
     }
 }
 
@@ -334,22 +332,17 @@ INLINE void convolve_block(const bool bf16, const struct winograd *w, const stru
 static TARGET void convolve(const struct winograd *w, const struct side *s, const void *x,
                             const float *weights, const float *bias, void *y, float *scratch)
 {
+    const struct pass p = {x, weights, bias, y, scratch};
     const int64_t n_blocks = (s->n_tiles + s->block - 1) / s->block, each = block_size(w, s);
 #pragma omp parallel num_threads(w->n_threads)
     {
         float *v = scratch + points_of(w->bf16) * u_step(w, s) + omp_get_thread_num() * each;
 #pragma omp for schedule(static)
         for (int64_t o = 0; o < s->oc; o += LANES)
-            if (w->bf16)
-                transform_weights(true, s, weights, o, scratch, u_step(w, s));
-            else
-                transform_weights(false, s, weights, o, scratch, u_step(w, s));
+            BY_TYPE(w->bf16, transform_weights, w, s, p.weights, o, p.u);
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < n_blocks; b++)
-            if (w->bf16)
-                convolve_block(true, w, s, b * s->block, x, scratch, bias, y, v);
-            else
-                convolve_block(false, w, s, b * s->block, x, scratch, bias, y, v);
+            BY_TYPE(w->bf16, convolve_block, w, s, &p, b * s->block, v);
     }
 }
 
@@ -375,12 +368,32 @@ static int64_t dw_step(const struct winograd *w)
     return w->forward.ic * w->forward.oc + APART;
 }
 
+/* A unit of tiles: panels of channels, one after the other for all tiles. `sums`: to which a
+   tile's gradients are added, or NULL. */
+INLINE void unit_in(const bool bf16, const bool back, const struct winograd *w,
+                    const void *pixel[2][WINO_POINTS], int64_t channels, float *to, float *sums)
+{
+    const int side = side_of(bf16);
+    const int64_t step = tiles_step(w, channels);
+    for (int64_t k = 0; k < channels; k += LANES) {
+        __m512 t[2][WINO_SIDE][WINO_SIDE];
+        float *at = to + k / PANEL * PANEL * w->dw_block + k % PANEL;
+        WINO_UNROLL for (int j = 0; j < unit_of(bf16); j++)
+            transform(bf16, back, pixel[j], k, t[j]);
+        WINO_UNROLL for (int i = 0; i < side * side; i++) _mm512_storeu_ps(
+            at + i * step, units(bf16, t[0][i / side][i % side], &t[1][i / side][i % side]));
+        /* The second point of each line is the sum of its gradients. */
+        for (int j = 0; sums && j < unit_of(bf16); j++)
+            _mm512_storeu_ps(sums + k, ADD(_mm512_loadu_ps(sums + k), t[j][1][1]));
+    }
+}
+
 INLINE void units_in(const bool bf16, const struct winograd *w, int64_t unit, const char *x,
                      const char *dy, float *v, float *g, float *sums)
 {
     const struct side *s = &w->forward;
     const int step = step_of(bf16), n = unit_of(bf16);
-    const size_t size = bf16 ? 2 : 4, x_size = (size_t)s->ic * size, y_size = (size_t)s->oc * size;
+    const size_t x_size = (size_t)s->ic * size_of(bf16), y_size = (size_t)s->oc * size_of(bf16);
     const void *in[2][WINO_POINTS], *out[2][WINO_POINTS];
     for (int j = 0; j < n; j++) {
         int64_t top = 0, left = 0, picture = 0;
@@ -392,33 +405,37 @@ INLINE void units_in(const bool bf16, const struct winograd *w, int64_t unit, co
         find_pixels(any ? dy + (size_t)(picture * s->out[0] * s->out[1]) * y_size : NULL, y_size,
                     s->out, top, left, step, w->zeros, out[j]);
     }
-    unit_in(bf16, false, in, s->ic, v, w->dw_block * PANEL, tiles_step(w, s->ic), NULL);
-    unit_in(bf16, true, out, s->oc, g, w->dw_block * PANEL, tiles_step(w, s->oc), sums);
+    unit_in(bf16, false, w, in, s->ic, v, NULL);
+    unit_in(bf16, true, w, out, s->oc, g, sums);
 }
 
 /* 32 of oc and all of ic at one point: d (oc, ic), or more of it. */
-INLINE void gradient_panel(const bool bf16, const bool more, int64_t units, int64_t block,
-                           int64_t ic, const float *g, const float *v, float *d)
+INLINE void gradient_panel(const bool bf16, const struct winograd *w, const bool more,
+                           int64_t units, const float *g, const float *v, float *d)
 {
-    for (int64_t k = 0; k < ic; k += PANEL)
+    const int64_t ic = w->forward.ic;
+    for (int64_t k = 0; k < ic; k += PANEL, v += PANEL * w->dw_block)
         for (int r = 0; r < PANEL; r += DW_ROWS)
-            product(bf16, DW_ROWS, more, units, g + r, 1, PANEL, v + k * block, d + r * ic + k, ic);
+            if (more)
+                product(bf16, DW_ROWS, true, units, g + r, 1, PANEL, v, d + r * ic + k, ic);
+            else
+                product(bf16, DW_ROWS, false, units, g + r, 1, PANEL, v, d + r * ic + k, ic);
 }
 
 /* The points of the gradient of one output channel's weights become (ic, 3, 3). */
-INLINE void gradient_out(const int m, const float *d, int64_t step, int64_t ic, float *dw)
+INLINE void gradient_out(const bool bf16, const struct winograd *w, const float *d, float *dw)
 {
-    const int side = m + 2;
+    const int m = step_of(bf16), side = side_of(bf16);
     const __m512i lane =
         _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
                            _mm512_set1_epi32(9));
-    for (int64_t k = 0; k < ic; k += LANES) {
+    for (int64_t k = 0; k < w->forward.ic; k += LANES) {
         __m512 t[3][WINO_SIDE];
         WINO_UNROLL for (int c = 0; c < side; c++)
         {
             __m512 col[WINO_SIDE];
             WINO_UNROLL for (int r = 0; r < side; r++) col[r] =
-                _mm512_loadu_ps(d + (r * side + c) * step + k);
+                _mm512_loadu_ps(d + (r * side + c) * dw_step(w) + k);
             wino_taps(m, col);
             WINO_UNROLL for (int r = 0; r < 3; r++) t[r][c] = col[r];
         }
@@ -437,48 +454,32 @@ static TARGET void find_gradient(const struct winograd *w, const void *x, const 
                                  float *db, float *scratch)
 {
     const struct side *s = &w->forward;
-    const int n_points = points_of(w->bf16);
-    const int64_t n_units = (s->n_tiles + unit_of(w->bf16) - 1) / unit_of(w->bf16);
-    const int64_t ic = s->ic, oc = s->oc, block = w->dw_block, panels = oc / PANEL;
+    const int n_points = points_of(w->bf16), unit = unit_of(w->bf16);
+    const int64_t n_units = (s->n_tiles + unit - 1) / unit, block = w->dw_block;
+    const int64_t ic = s->ic, oc = s->oc, panels = oc / PANEL;
     float *d = scratch, *v = d + n_points * dw_step(w), *g = v + n_points * tiles_step(w, ic);
     float *sums = db ? g + n_points * tiles_step(w, oc) : NULL;
     if (db)
         memset(sums, 0, (size_t)(w->n_threads * oc) * sizeof *sums);
 #pragma omp parallel num_threads(w->n_threads)
     for (int64_t first = 0; first < n_units; first += block) {
-        const int64_t units = n_units - first < block ? n_units - first : block;
+        const int64_t n = n_units - first < block ? n_units - first : block;
         float *own = sums ? sums + omp_get_thread_num() * oc : NULL;
 #pragma omp for schedule(static)
-        for (int64_t i = 0; i < units; i++)
-            if (w->bf16)
-                units_in(true, w, first + i, x, dy, v + i * PANEL, g + i * PANEL, own);
-            else
-                units_in(false, w, first + i, x, dy, v + i * PANEL, g + i * PANEL, own);
+        for (int64_t i = 0; i < n; i++)
+            BY_TYPE(w->bf16, units_in, w, first + i, x, dy, v + i * PANEL, g + i * PANEL, own);
 #pragma omp for schedule(static)
         for (int64_t i = 0; i < n_points * panels; i++) {
             const int64_t p = i / panels, o = i % panels * PANEL;
-            const float *gp = g + p * tiles_step(w, oc) + o * block,
-                        *vp = v + p * tiles_step(w, ic);
-            float *dp = d + p * dw_step(w) + o * ic;
-            if (w->bf16)
-                first ? gradient_panel(true, true, units, block, ic, gp, vp, dp)
-                      : gradient_panel(true, false, units, block, ic, gp, vp, dp);
-            else
-                first ? gradient_panel(false, true, units, block, ic, gp, vp, dp)
-                      : gradient_panel(false, false, units, block, ic, gp, vp, dp);
+            BY_TYPE(w->bf16, gradient_panel, w, first > 0, n, g + p * tiles_step(w, oc) + o * block,
+                    v + p * tiles_step(w, ic), d + p * dw_step(w) + o * ic);
         }
     }
 #pragma omp parallel for num_threads(w->n_threads) schedule(static)
     for (int64_t o = 0; o < oc; o++) {
-        if (w->bf16)
-            gradient_out(2, d + o * ic, dw_step(w), ic, dw + o * ic * 9);
-        else
-            gradient_out(4, d + o * ic, dw_step(w), ic, dw + o * ic * 9);
-        if (!db)
-            continue;
-        db[o] = 0;
-        for (int i = 0; i < w->n_threads; i++)
-            db[o] += sums[i * oc + o];
+        BY_TYPE(w->bf16, gradient_out, w, d + o * ic, dw + o * ic * 9);
+        for (int i = 0; db && i < w->n_threads; i++)
+            db[o] = (i ? db[o] : 0) + sums[i * oc + o];
     }
 }
 
@@ -504,7 +505,7 @@ static void winograd_unplan(void *state)
 }
 
 /* Tiles, and how many of them go through at once: as fit the second-level cache, a multiple of the
-   rows of a product, and so many that the weights, which each block reads, do not count. */
+   rows of a product, and the more the larger the weights are, which each block reads. */
 static void cut_side(const struct winograd *w, int64_t n, struct side *s)
 {
     const int step = step_of(w->bf16);
@@ -512,19 +513,33 @@ static void cut_side(const struct winograd *w, int64_t n, struct side *s)
         s->tiles[i] = (s->out[i] + step - 1) / step;
     s->n_tiles = n * s->tiles[0] * s->tiles[1];
     const int64_t each = (s->n_tiles + w->n_threads - 1) / w->n_threads,
-                  size = points_of(w->bf16) * 4 * (s->ic / unit_of(w->bf16) + s->oc);
-    s->block = BLOCK_SIZE / size / MOST_ROWS * MOST_ROWS;
-    s->block = s->block < LEAST_TILES ? LEAST_TILES : s->block;
+                  size = points_of(w->bf16) * 4 * (s->ic / unit_of(w->bf16) + PANEL),
+                  least = points_of(w->bf16) * u_step(w, s) * 4 / WEIGHTS_A_TILE;
+    s->block = BLOCK_SIZE / size > least ? BLOCK_SIZE / size : least;
+    s->block = (s->block + MOST_ROWS - 1) / MOST_ROWS * MOST_ROWS;
     s->block = s->block > each ? each : s->block;
 }
 
-/* Fewer multiplications by half at least, beyond the edges too, and tiles that pay for what is done
-   once for all of them. */
+/* Fewer multiplications by a third at least, beyond the edges too, and tiles that pay for what is
+   done once for all of them. */
 static bool pays(const struct winograd *w, const struct side *s)
 {
     const int64_t direct = 9 * s->out[0] * s->out[1],
                   less = points_of(w->bf16) * s->tiles[0] * s->tiles[1];
     return 2 * direct >= 3 * less && s->n_tiles >= LEAST_TILES;
+}
+
+/* Units of 32 bits. */
+static int64_t find_scratch(const struct winograd *w, const struct gr_train_case *tc)
+{
+    const struct side *f = &w->forward, *b = &w->data;
+    const int n_points = points_of(w->bf16);
+    int64_t most = n_points * u_step(w, f) + w->n_threads * block_size(w, f);
+    int64_t data = n_points * u_step(w, b) + w->n_threads * block_size(w, b);
+    int64_t weights = n_points * (dw_step(w) + tiles_step(w, f->ic) + tiles_step(w, f->oc)) +
+                      (w->bias ? w->n_threads * f->oc : 0);
+    most = tc->wants[0] && data > most ? data : most;
+    return tc->wants[1] && weights > most ? weights : most;
 }
 
 static enum graft_status winograd_plan(const struct gr_train_case *tc, struct gr_train_choice *k,
@@ -570,28 +585,15 @@ static enum graft_status winograd_plan(const struct gr_train_case *tc, struct gr
         return gr_error_nomem(err);
     }
     *w = d;
-    const bool weights = tc->wants[1];
-    int64_t most = points_of(d.bf16) * u_step(w, f) + d.n_threads * block_size(w, f);
-    if (tc->wants[0]) {
-        const int64_t more = points_of(d.bf16) * u_step(w, b) + d.n_threads * block_size(w, b);
-        most = more > most ? more : most;
-    }
-    if (weights) {
-        const int64_t more =
-            points_of(d.bf16) * (dw_step(w) + tiles_step(w, f->ic) + tiles_step(w, f->oc)) +
-            (has_b ? d.n_threads * f->oc : 0);
-        most = more > most ? more : most;
-    }
-    enum gr_dtype dtype = d.bf16 ? GR_BF16 : GR_F32;
-    k->c.in[0] = k->c.out[0] = (struct gr_layout){dtype, true};
+    k->c.in[0] = k->c.out[0] = (struct gr_layout){c->bf16 ? GR_BF16 : GR_F32, true};
     k->c.in[1] = (struct gr_layout){GR_F32, false};
     if (has_b)
         k->c.in[2] = k->c.in[1];
-    k->keep_in[0] = weights;
+    k->keep_in[0] = tc->wants[1];
     k->keep_out[0] = false;
     k->c.state = w;
     k->c.impl = d.bf16 ? "winograd:avx512_bf16" : "winograd:avx512";
-    k->c.scratch_size = (size_t)most * sizeof(float);
+    k->c.scratch_size = (size_t)find_scratch(w, tc) * sizeof(float);
     return GRAFT_OK;
 }
 
