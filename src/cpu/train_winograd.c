@@ -11,6 +11,7 @@ static enum graft_status refuse(struct graft_error *err)
 
 #ifdef __x86_64__
 #include "cpu/winograd.h"
+#include "cpu/zmm.h"
 
 /* Winograd's F(m x m, 3x3) in all three directions: the gradient of x is a convolution of dy with
    the weights turned round, that of the weights is the transpose of the same products. In fp32 m is
@@ -19,7 +20,7 @@ static enum graft_status refuse(struct graft_error *err)
    What is multiplied comes in units of 32 bits: one fp32 number, or two in bf16 that follow each
    other along the dimension that is summed over (channels, or tiles for the gradient of weights).
  */
-enum { LANES = 16, PANEL = 32, MOST_ROWS = 12, DW_ROWS = 8, APART = 16 };
+enum { LANES = ZMM_LANES, PANEL = 32, MOST_ROWS = 12, DW_ROWS = 8, APART = 16 };
 /* Bytes of a block, and of weights for each of its tiles at most; units of tiles in a block for the
    gradient of weights at least; tiles with which all of it begins to pay. */
 enum { BLOCK_SIZE = 3 << 17, WEIGHTS_A_TILE = 1 << 18, LEAST_UNITS = 64, LEAST_TILES = 96 };
@@ -40,8 +41,8 @@ struct winograd {
     void *zeros;
 };
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512bf16")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define TARGET ZMM_TARGET
+#define INLINE ZMM_INLINE
 /* Calls what is inlined with its first argument known. */
 #define BY_TYPE(bf16, f, ...)                                                                      \
     do {                                                                                           \
@@ -77,22 +78,6 @@ static inline __attribute__((always_inline)) int unit_of(bool bf16)
 static inline size_t size_of(bool bf16)
 {
     return bf16 ? 2 : 4;
-}
-
-INLINE __m512 load(const bool bf16, const void *p, int64_t i)
-{
-    if (!bf16)
-        return _mm512_loadu_ps((const float *)p + i);
-    const __m256i h = _mm256_loadu_si256((const void *)((const uint16_t *)p + i));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
-
-INLINE void store(const bool bf16, void *p, int64_t i, __m512 v)
-{
-    if (bf16)
-        _mm256_storeu_si256((void *)((uint16_t *)p + i), (__m256i)_mm512_cvtneps_pbh(v));
-    else
-        _mm512_storeu_ps((float *)p + i, v);
 }
 
 /* 16 units: numbers of the first, or each of the first before one of the second. */
@@ -189,7 +174,7 @@ INLINE void transform(const bool bf16, const bool back, const void *const *pixel
     WINO_UNROLL for (int c = 0; c < n; c++)
     {
         __m512 col[WINO_SIDE];
-        WINO_UNROLL for (int r = 0; r < n; r++) col[r] = load(bf16, pixel[r * n + c], k);
+        WINO_UNROLL for (int r = 0; r < n; r++) col[r] = zmm_load(bf16, pixel[r * n + c], k);
         back ? wino_gradients(m, col) : wino_values(m, col);
         WINO_UNROLL for (int r = 0; r < side; r++) t[r][c] = col[r];
     }
@@ -205,7 +190,7 @@ INLINE void tile_in(const bool bf16, const void *const *pixel, int64_t ic, float
         __m512 t[WINO_SIDE][WINO_SIDE];
         transform(bf16, false, pixel, k, t);
         WINO_UNROLL for (int i = 0; i < side * side; i++)
-            store(bf16, v + i * v_step, k, t[i / side][i % side]);
+            zmm_store(bf16, v + i * v_step, k, t[i / side][i % side]);
     }
 }
 
@@ -233,7 +218,7 @@ INLINE void tile_out(const bool bf16, const struct side *s, const float *m, int6
         WINO_UNROLL for (int c = 0; c < step; c++)
         {
             if (c < cols)
-                store(bf16, y, ((top + r) * s->out[1] + left + c) * s->oc + k, ADD(t[r][c], b));
+                zmm_store(bf16, y, ((top + r) * s->out[1] + left + c) * s->oc + k, ADD(t[r][c], b));
         }
     }
 }
@@ -545,32 +530,29 @@ static int64_t find_scratch(const struct winograd *w, const struct gr_train_case
 static enum graft_status winograd_plan(const struct gr_train_case *tc, struct gr_train_choice *k,
                                        struct graft_error *err)
 {
-    const struct gr_case *c = &tc->c;
-    const struct gr_node *n = c->node;
-    const struct gr_shape *x = &c->in[0].shape, *wt = &c->in[1].shape, *y = &c->out[0].shape;
-    const bool has_b = n->n_in > 2 && n->in[2] >= 0;
-    struct gr_window win;
-    if (c->in[0].dtype != GR_F32 || c->in[1].dtype != GR_F32 || x->rank != 4 || wt->dim[2] != 3 ||
-        wt->dim[3] != 3 || gr_node_get_int(n, "group", 1) != 1 || x->dim[1] % PANEL ||
-        y->dim[1] % PANEL || x->dim[1] > 4096 || y->dim[1] > 4096 || !gr_shape_count(x) ||
-        !gr_shape_count(y) || (has_b && tc->wants[2] && !tc->wants[1]) ||
-        (c->bf16 ? !gr_cpu_has_fast_bf16() || dnn_has_amx() : !gr_cpu_has_bf16()))
+    const bool bf16 = tc->c.bf16, has_b = train_conv_has_bias(tc);
+    struct dnn_conv v;
+    enum graft_status s = train_conv_read(&tc->c, &v, err);
+    if (s)
+        return s;
+    if (v.n_spatial != 2 || v.kernel[0] != 3 || v.kernel[1] != 3 || v.groups != 1 || v.ic % PANEL ||
+        v.oc % PANEL || v.ic > 4096 || v.oc > 4096 || (has_b && tc->wants[2] && !tc->wants[1]) ||
+        (bf16 ? !gr_cpu_has_fast_bf16() || dnn_has_amx() : !gr_cpu_has_bf16()))
         return refuse(err);
-    gr_window_read(n, x, y, wt->dim + 2, &win);
-    struct winograd d = {.bf16 = c->bf16, .bias = has_b, .n_threads = omp_get_max_threads()};
+    struct winograd d = {.bf16 = bf16, .bias = has_b, .n_threads = omp_get_max_threads()};
     struct side *f = &d.forward, *b = &d.data;
-    *f = (struct side){.ic = x->dim[1], .oc = y->dim[1], .w_oc = 9 * x->dim[1], .w_ic = 9};
+    *f = (struct side){.ic = v.ic, .oc = v.oc, .w_oc = 9 * v.ic, .w_ic = 9};
     *b = (struct side){.ic = f->oc, .oc = f->ic, .w_oc = 9, .w_ic = f->w_oc, .turned = true};
     for (int i = 0; i < 2; i++) {
-        if (win.stride[i] != 1 || win.dilation[i] != 1 || win.pad_l[i] < 0 || win.pad_l[i] > 2)
+        if (v.stride[i] != 1 || v.dilation[i] != 1 || v.pad_l[i] < 0 || v.pad_l[i] > 2)
             return refuse(err);
-        f->in[i] = b->out[i] = win.in[i];
-        f->out[i] = b->in[i] = win.out[i];
-        f->pad[i] = win.pad_l[i];
-        b->pad[i] = 2 - win.pad_l[i];
+        f->in[i] = b->out[i] = v.in[i];
+        f->out[i] = b->in[i] = v.out[i];
+        f->pad[i] = v.pad_l[i];
+        b->pad[i] = 2 - v.pad_l[i];
     }
-    cut_side(&d, x->dim[0], f);
-    cut_side(&d, x->dim[0], b);
+    cut_side(&d, v.n, f);
+    cut_side(&d, v.n, b);
     if (!pays(&d, f) || !pays(&d, b))
         return refuse(err);
     const int64_t n_units = (f->n_tiles + unit_of(d.bf16) - 1) / unit_of(d.bf16);
@@ -585,12 +567,7 @@ static enum graft_status winograd_plan(const struct gr_train_case *tc, struct gr
         return gr_error_nomem(err);
     }
     *w = d;
-    k->c.in[0] = k->c.out[0] = (struct gr_layout){c->bf16 ? GR_BF16 : GR_F32, true};
-    k->c.in[1] = (struct gr_layout){GR_F32, false};
-    if (has_b)
-        k->c.in[2] = k->c.in[1];
-    k->keep_in[0] = tc->wants[1];
-    k->keep_out[0] = false;
+    train_conv_choose(tc, k);
     k->c.state = w;
     k->c.impl = d.bf16 ? "winograd:avx512_bf16" : "winograd:avx512";
     k->c.scratch_size = (size_t)find_scratch(w, tc) * sizeof(float);
