@@ -9,7 +9,7 @@ import tarfile
 
 import numpy as np
 
-from harness import GRAFT, HERE, ROOT, WORK, Peer, Results, last_log, run, say, table
+from harness import GRAFT, HERE, ROOT, WORK, Peer, Results, last_log, run, say, spread, table
 
 DATA = os.environ["GRAFT_DATA"]
 MOBILENET_ONNX = os.path.join(DATA, "weights", "mobilenet_v2_imagenet.onnx")
@@ -295,6 +295,81 @@ def job_tutorial(res, opt):
     res.row(job, "train again", t["warm"], "PyTorch, features by hand", t["cached"])
 
 
+TRAINED = [("resnet18", "ResNet-18 224", 32), ("mobilenet_v2", "MobileNetV2 224", 16),
+           ("resnet20", "CIFAR ResNet-20", 128)]
+
+
+def graft_training(arch, batch, precision, part, peaks):
+    """Seconds of a step, after warming up."""
+    model = torch_weights(arch) if arch in NAMES else os.path.join(DATA, "weights", "resnet20-12fca82f.th")
+    more = ["--unfreeze", "1"] if part == "last" else []
+    p = subprocess.run([GRAFT, "bench", model, "--train", "-b", str(batch), "--precision", precision, "--bn",
+                        "train", "--json", "-q", *more], check=True, text=True, stdout=subprocess.PIPE)
+    answer = json.loads(p.stdout)
+    peaks.setdefault(precision, []).append(answer["process_bytes"] / 2**20)
+    return answer["seconds"]
+
+
+def job_training(res, opt):
+    """Training steps: whole networks, and the last stage with the classifier."""
+    for arch, name, batch in TRAINED:
+        for part, what in (("whole", "whole network"), ("last", "last stage")):
+            say(f"training step, {what}, {name}: PyTorch tries compiling")
+            usual = Peer("peer_training.py", "usual", arch, batch, part)
+            best = Peer("peer_training.py", "best", arch, batch, part)
+            res.note(f"training step, {what}, {name}: PyTorch at its best: {best.ready['how']}")
+            peaks = {}
+
+            def asked(name, peer):
+                seconds = peer()
+                peaks.setdefault(name, []).append(peer.answer["mib"])
+                return seconds
+            t = res.turns(opt.rounds, {
+                "usual": lambda: asked("usual", usual),
+                "fp32": lambda: graft_training(arch, batch, "fp32", part, peaks),
+                "best": lambda: asked("best", best),
+                "bf16": lambda: graft_training(arch, batch, "bf16", part, peaks)})
+            usual.close(), best.close()
+            job = f"training step, {what}, {name}, batch {batch}"
+            res.row(job, "bf16", t["bf16"], "PyTorch best", t["best"], 1.8, unit="ms", scale=1000)
+            res.row(job, "bf16", t["bf16"], "PyTorch eager fp32", t["usual"], 5, unit="ms", scale=1000)
+            res.row(job, "fp32", t["fp32"], "PyTorch eager fp32", t["usual"], unit="ms", scale=1000)
+            for p, peer, title in (("bf16", "best", "PyTorch best"), ("fp32", "usual", "PyTorch eager fp32")):
+                res.row(f"peak memory, {job}", p, spread(peaks[p]), title, spread(peaks[peer]), 2,
+                        unit="MiB")
+
+
+def job_finetune(res, opt):
+    """The whole job of fine-tuning the upper half of MobileNetV2 on hymenoptera, augmented."""
+    folder, cache = pictures("hymenoptera"), path("cache-finetune")
+    model = path("out", "finetuned.onnx")
+    peaks = {"peer": []}
+
+    def peer():
+        seconds, mib = run([sys.executable, "-W", "ignore", os.path.join(HERE, "tutorial_torch.py"),
+                            "finetune", folder, "--epochs", "6"], max_rss=True)
+        peaks["peer"].append(mib)
+        return json.loads(last_log().splitlines()[-1])["seconds"]
+
+    def graft(precision):
+        shutil.rmtree(cache, ignore_errors=True)
+        seconds, mib = run([GRAFT, "train", folder, "--from", MOBILENET_ONNX, *HALF, "-o", model, "-q",
+                            "--cache", cache, "--unfreeze", "2", "--epochs", "6", "--views", "4",
+                            "--augment", "light", "--precision", precision], max_rss=True)
+        peaks.setdefault(precision, []).append(mib)
+        return seconds
+    graft("fp32")
+    with open(model + ".run/metrics.json") as f:
+        methods = json.load(f)["methods"]
+    res.check("accuracy of the fine-tuned classifier", methods[-1]["accuracy"], 0.93, at_least=True)
+    t = res.turns(opt.rounds, {"peer": peer, "fp32": lambda: graft("fp32"), "bf16": lambda: graft("bf16")})
+    for p in ("fp32", "bf16"):
+        job = "fine-tuning MobileNetV2 on hymenoptera, two stages, 6 epochs, augmented"
+        res.row(job, p + ", 4 cached views", t[p], "PyTorch eager fp32, 6 epochs", t["peer"], 5)
+        res.row(f"peak memory, {job}", p, spread(peaks[p]), "PyTorch eager fp32", spread(peaks["peer"]), 2,
+                unit="MiB")
+
+
 def head_features(n, d, classes):
     """Features as a network gives them: not negative, correlated, classes that overlap."""
     rng = np.random.default_rng(n + classes)
@@ -455,7 +530,8 @@ def job_sharing(res, opt):
         res.note(f"{key}: {cpu[0]:.2f} to {cpu[-1]:.2f} s of all processors")
 
 
-JOBS = {"features": job_features, "forward": job_forward, "tutorial": job_tutorial, "head": job_head,
+JOBS = {"features": job_features, "forward": job_forward, "tutorial": job_tutorial, "training": job_training,
+        "finetune": job_finetune, "head": job_head,
         "cold": job_cold, "again": job_again, "growth": job_growth, "sharing": job_sharing}
 
 

@@ -1,5 +1,6 @@
 """The networks that are measured, as torchvision builds them."""
 import torch
+from torch import nn
 from torchvision import models
 from torchvision.models.vision_transformer import VisionTransformer
 
@@ -12,6 +13,42 @@ def build(arch):
         torch.nn.init.normal_(net.heads.head.weight, std=0.05)  # zeros would say nothing
         return net
     return getattr(models, arch)(weights=None)
+
+
+class CifarBlock(nn.Module):
+    """Two 3x3 convolutions; where the picture is halved the shortcut takes every other pixel and
+    fills up with zero channels."""
+
+    def __init__(self, ic, oc):
+        super().__init__()
+        self.grows = oc != ic
+        self.body = nn.Sequential(
+            nn.Conv2d(ic, oc, 3, 2 if self.grows else 1, 1, bias=False), nn.BatchNorm2d(oc), nn.ReLU(),
+            nn.Conv2d(oc, oc, 3, 1, 1, bias=False), nn.BatchNorm2d(oc))
+        self.pad = (0, 0, 0, 0, (oc - ic) // 2, (oc - ic) // 2)
+
+    def forward(self, x):
+        short = nn.functional.pad(x[:, :, ::2, ::2], self.pad) if self.grows else x
+        return nn.functional.relu(self.body(x) + short)
+
+
+class CifarResNet(nn.Module):
+    """ResNet-20 for pictures of 32x32, as He et al. describe it."""
+
+    def __init__(self):
+        super().__init__()
+        widths = [16, 16, 32, 64]
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.stages = nn.ModuleList(
+            nn.Sequential(CifarBlock(i, o), CifarBlock(o, o), CifarBlock(o, o))
+            for i, o in zip(widths, widths[1:]))
+        self.tail = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x):
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.tail(x)
 
 
 def without_head(net):

@@ -94,8 +94,7 @@ static void print_text(const char *model, bool train, const struct graft_bench_r
     printf(" %5.0f  sum of %d steps, medians of %d runs\n",
            r->step_seconds > 0 ? 100 * least / r->step_seconds : 0.0, r->n_steps, r->runs);
     printf("%10.4f       whole %s, %.1f examples a second\n", r->seconds * 1e3,
-           train ? "step without the optimiser" : "run",
-           r->seconds > 0 ? r->batch / r->seconds : 0.0);
+           train ? "step" : "run", r->seconds > 0 ? r->batch / r->seconds : 0.0);
 }
 
 static void print_json(const char *model, bool train, const struct graft_bench_result *r)
@@ -146,7 +145,8 @@ int cmd_bench(const struct command *c, int argc, char **argv)
     struct graft_bench_result *r = NULL;
     struct graft_events ev;
     struct graft_error err;
-    int precision = 0, n;
+    static const char *const bn_modes[] = {"frozen", "adapt", "train"};
+    int precision = 0, bn = 0, n;
     ui_pre_init(&pre);
     graft_bench_options_init(&o);
     const struct opt opts[] = {
@@ -155,7 +155,14 @@ int cmd_bench(const struct command *c, int argc, char **argv)
          "of the network (default auto: the model's, else bf16 if fast; training: fp32)", 0, 0},
         {OPT_INT, 't', "threads", &o.threads, "N", "computing threads (default: one per core)", 1,
          1024},
-        {OPT_FLAG, 0, "train", &o.train, NULL, "a training step, forward and backward", 0, 0},
+        {OPT_FLAG, 0, "train", &o.train, NULL, "a training step: forward, backward, SGD", 0, 0},
+        {OPT_STRING, 0, "unfreeze", &o.unfreeze, "N|all|/REGEX/",
+         "with --train: what moves, as for 'graft train' (default: all weights); what lies below "
+         "it "
+         "does not run",
+         0, 0},
+        {OPT_CHOICE, 0, "bn", &bn, "frozen|adapt|train",
+         "with --train: batch-norm, as for 'graft train' (default frozen)", 0, 0},
         {OPT_REAL, 's', "seconds", &o.seconds, "S", "how long to measure (default 2)", 0, 3600},
         PRE_OPTIONS(&pre, &o.load.labels),
         UI_OPTIONS(&ui),
@@ -170,6 +177,7 @@ int cmd_bench(const struct command *c, int argc, char **argv)
     }
     o.model = argv[0];
     o.precision = (enum graft_precision)precision;
+    o.bn = bn_modes[bn];
     if ((code = ui_open(&ui, &ev)) < 0 && (code = ui_pre_apply(&ui, &pre, o.model, &o.load)) < 0) {
         if (graft_bench(&o, &ev, &r, &err)) {
             code = ui_fail(&ui, &err);

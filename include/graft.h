@@ -249,10 +249,13 @@ struct graft_bench_options {
     enum graft_precision precision; /* AUTO: as the model was trained, else bf16 where the processor
                                        is fast at it; there are no pictures to compare with fp32 */
     int threads;                    /* 0: as OpenMP has it */
-    bool train;     /* forward and backward of a training step in which all weights move and
-                       batch-norms do not; in fp32 unless bf16 is asked for */
+    bool train;     /* a training step: forward, backward and SGD with momentum; in fp32 unless
+                       bf16 is asked for */
     double seconds; /* how long to measure, beside 0.2 s for the peaks: 2 */
-    void *reserved[8];
+    const char *unfreeze; /* training: as in graft_finetune_options, the model's own head being the
+                             new one; what is below does not run. NULL: all weights move */
+    const char *bn;       /* training: as in graft_finetune_options: "frozen" */
+    void *reserved[6];
 };
 GRAFT_API void graft_bench_options_init(struct graft_bench_options *o);
 

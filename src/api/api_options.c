@@ -60,6 +60,7 @@ void graft_bench_options_init(struct graft_bench_options *o)
     graft_load_options_init(&o->load);
     o->batch = 8;
     o->seconds = 2;
+    o->bn = "frozen";
 }
 
 void graft_eval_options_init(struct graft_eval_options *o)

@@ -38,9 +38,22 @@ static inline int64_t train_piece(int64_t n, int piece)
     return n / TRAIN_PIECES * piece + (n % TRAIN_PIECES) * piece / TRAIN_PIECES;
 }
 
+/* ---- train_conv.c ---- */
+
+struct dnn_conv;
+static inline bool train_conv_has_bias(const struct gr_train_case *tc)
+{
+    return tc->c.node->n_in > 2 && tc->c.node->in[2] >= 0;
+}
+/* A convolution of fp32 values (UNSUPPORTED: another), to be computed channels last. */
+enum graft_status train_conv_read(const struct gr_case *c, struct dnn_conv *v,
+                                  struct graft_error *err);
+/* Where its operands lie, and what backward reads. */
+void train_conv_choose(const struct gr_train_case *tc, struct gr_train_choice *k);
+
 /* The kernels, for the table. */
-extern const struct gr_train_kernel gr_train_conv, gr_train_gemm, gr_train_matmul, gr_train_act,
-    gr_train_pool, gr_train_mean, gr_train_softmax, gr_train_batch_norm, gr_train_layer_norm,
-    gr_train_binary, gr_train_move, gr_train_erf;
+extern const struct gr_train_kernel gr_train_winograd, gr_train_depthwise, gr_train_conv,
+    gr_train_gemm, gr_train_matmul, gr_train_act, gr_train_pool, gr_train_mean, gr_train_softmax,
+    gr_train_batch_norm, gr_train_layer_norm, gr_train_binary, gr_train_move, gr_train_erf;
 
 #endif

@@ -7,6 +7,8 @@
 #include "core/peak.h"
 #include "exec/trainer.h"
 #include "job/job.h"
+#include "job/tune.h"
+#include "train/optim.h"
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,8 @@ struct bench {
     struct gr_plan *plan;
     struct gr_exec *exec;
     struct gr_trainer *trainer;
+    struct gr_moving moving; /* its `upper` is what trains, where not the whole network does */
+    struct gr_optim optim;   /* the last of a training step's steps */
     float *dlogits, *grads;
     size_t n_steps;
     double *seconds; /* n_steps per run */
@@ -60,6 +64,8 @@ static void bench_clear(struct bench *b)
     gr_exec_free(b->exec);
     gr_plan_free(b->plan);
     gr_trainer_free(b->trainer);
+    gr_optim_clear(&b->optim);
+    gr_moving_clear(&b->moving);
     gr_free_aligned(b->dlogits);
     gr_free_aligned(b->grads);
     gr_free(b->seconds);
@@ -192,11 +198,59 @@ static size_t find_params(const struct gr_graph *g, int *params, bool *seen)
     return n;
 }
 
+/* What moves, as fine-tuning would have it: the graph and its input are those of that part then. */
+static enum graft_status choose_part(struct bench *b, enum gr_bn_mode bn, struct graft_error *err)
+{
+    struct gr_inferred types = {0};
+    struct gr_graph *backbone = NULL;
+    struct gr_head_site head;
+    enum graft_status s = gr_graph_infer(b->graph, b->types, 0, NULL, &types, err);
+    if (!s)
+        s = gr_graph_find_head(b->graph, &types, &head, err);
+    if (!s && head.node < 0)
+        s = gr_error(err, GRAFT_E_UNSUPPORTED, "no classifier at the network's end");
+    if (!s)
+        s = gr_graph_copy(b->graph, &backbone, err);
+    if (!s)
+        s = gr_graph_cut(backbone, 1, &head.features, err);
+    if (!s && backbone->n_nodes != (size_t)head.node)
+        s = gr_error(err, GRAFT_E_UNSUPPORTED, "other nodes lie between those of the head");
+    if (!s)
+        s = gr_moving_choose(&b->m, backbone, b->graph, b->o->unfreeze, bn, &b->moving, err);
+    gr_graph_free(backbone);
+    gr_inferred_clear(&types);
+    if (s)
+        return s;
+    gr_note(b->ev, "bench", "%s", b->moving.text);
+    gr_graph_free(b->graph);
+    b->graph = b->moving.upper;
+    b->moving.upper = NULL;
+    if (!b->moving.from_pictures) {
+        b->types[0] = (struct gr_type){GR_F32, b->moving.border_shape};
+        b->types[0].shape.dim[0] = b->o->batch;
+    }
+    return GRAFT_OK;
+}
+
 static enum graft_status plan_training(struct bench *b, struct graft_error *err)
 {
     struct graft_bench_result *r = &b->out->r;
-    const struct gr_graph *g = b->graph;
+    const bool bf16 = b->o->precision == GRAFT_PRECISION_BF16;
     struct gr_trainer_options to;
+    struct gr_optim_options oo;
+    gr_trainer_options_init(&to);
+    gr_optim_options_init(&oo, GR_OPTIM_SGD);
+    to.batch = b->o->batch;
+    to.max_work = MOST_BYTES;
+    to.bn = (enum gr_bn_mode)gr_bn_mode_find(b->o->bn);
+    to.precision = bf16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
+    if (b->o->unfreeze) {
+        const enum graft_status s = choose_part(b, to.bn, err);
+        if (s)
+            return s;
+    }
+    const struct gr_graph *g = b->graph;
+    const int logits = b->o->unfreeze ? b->moving.logits : g->outputs[0];
     struct gr_shape *shapes = gr_alloc_array(g->n_inputs, sizeof *shapes);
     int *params = gr_alloc_array(g->n_values + 1, sizeof *params);
     bool *seen = gr_alloc_zero(g->n_values, sizeof *seen);
@@ -207,13 +261,11 @@ static enum graft_status plan_training(struct bench *b, struct graft_error *err)
             s = gr_error(err, GRAFT_E_UNSUPPORTED, "input '%s' is %s, training needs float32",
                          g->values[g->inputs[i]].name, gr_dtype_name(b->types[i].dtype));
     }
-    gr_trainer_options_init(&to);
-    to.batch = b->o->batch;
-    to.max_work = MOST_BYTES;
-    const bool bf16 = b->o->precision == GRAFT_PRECISION_BF16;
-    to.precision = bf16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
-    if (!s)
-        s = gr_trainer_new(g, g->outputs[0], shapes, find_params(g, params, seen), params, &to,
+    if (!s && b->o->unfreeze)
+        s = gr_trainer_new(g, logits, shapes, b->moving.n_params, b->moving.params, &to,
+                           &b->trainer, err);
+    else if (!s)
+        s = gr_trainer_new(g, logits, shapes, find_params(g, params, seen), params, &to,
                            &b->trainer, err);
     if (!s && gr_trainer_get_work_size(b->trainer) > MOST_BYTES)
         s = gr_error(err, GRAFT_E_LIMIT, "a batch of %d needs %zu MB, the limit is %zu MB",
@@ -224,6 +276,10 @@ static enum graft_status plan_training(struct bench *b, struct graft_error *err)
     if (s)
         return s;
     const size_t n = gr_trainer_n_logits(b->trainer), size = gr_trainer_size(b->trainer);
+    const struct gr_optim_group all = {.count = size, .lr_scale = 1};
+    s = gr_optim_init(&b->optim, &oo, size, &all, 1, NULL, err);
+    if (s)
+        return s;
     b->outputs = gr_alloc_zero(g->n_outputs, sizeof *b->outputs);
     if (!b->outputs || !(b->outputs[0] = gr_alloc_aligned(n * sizeof(float), true)))
         return gr_error_nomem(err);
@@ -233,29 +289,47 @@ static enum graft_status plan_training(struct bench *b, struct graft_error *err)
         return gr_error_nomem(err);
     for (size_t i = 0; i < n; i++)
         b->dlogits[i] = (float)gr_rng_normal(2, 0, i) / (float)n;
-    b->n_steps = gr_trainer_n_moments(b->trainer);
+    b->n_steps = gr_trainer_n_moments(b->trainer) + 1;
     r->parts = 1;
     r->precision = bf16 ? GRAFT_PRECISION_BF16 : GRAFT_PRECISION_FP32;
-    r->weights_size = 2 * size * sizeof(float);
+    r->weights_size = 3 * size * sizeof(float);
     r->work_size = gr_trainer_get_work_size(b->trainer);
     return GRAFT_OK;
 }
 
 /* ---- timed ----------------------------------------------------------------------------------- */
 
+/* A rate at which the weights stay as they are for as long as this takes. */
+#define RATE 1e-9
+
+static enum graft_status run_training(struct bench *b, double *seconds, struct graft_error *err)
+{
+    const void *const *in = (const void *const *)b->inputs;
+    enum graft_status s;
+    if (seconds) {
+        s = gr_trainer_time(b->trainer, in, 0, b->outputs[0], b->dlogits, b->grads, seconds, err);
+    } else {
+        s = gr_trainer_forward(b->trainer, in, true, 0, b->outputs[0], err);
+        if (!s)
+            s = gr_trainer_backward(b->trainer, b->dlogits, b->grads, err);
+    }
+    const double start = gr_seconds();
+    if (!s)
+        gr_optim_step(&b->optim, RATE, gr_trainer_params(b->trainer), b->grads);
+    if (seconds)
+        seconds[b->n_steps - 1] = gr_seconds() - start;
+    return s;
+}
+
 /* A whole run where `seconds` is NULL, else each step. */
 static enum graft_status run(struct bench *b, double *seconds, struct graft_error *err)
 {
     const void *const *in = (const void *const *)b->inputs;
-    if (b->trainer && seconds)
-        return gr_trainer_time(b->trainer, in, 0, b->outputs[0], b->dlogits, b->grads, seconds,
-                               err);
+    if (b->trainer)
+        return run_training(b, seconds, err);
     if (seconds)
         return gr_exec_time(b->exec, in, b->outputs, 1, seconds, err);
-    if (!b->trainer)
-        return gr_exec_run(b->exec, in, b->outputs, err);
-    enum graft_status s = gr_trainer_forward(b->trainer, in, true, 0, b->outputs[0], err);
-    return s ? s : gr_trainer_backward(b->trainer, b->dlogits, b->grads, err);
+    return gr_exec_run(b->exec, in, b->outputs, err);
 }
 
 /* Whole runs and watched ones in turn, until the time is over. */
@@ -298,6 +372,14 @@ static double median(double *x, int n)
 
 /* ---- told ------------------------------------------------------------------------------------ */
 
+/* Weights and momenta, read and written, and gradients. */
+static void tell_optimiser(const struct bench *b, struct gr_step_info *info, bool *backward)
+{
+    *info = (struct gr_step_info){.node = "", .op = "SGD", .kernel = "", .fused = ""};
+    info->bytes = 5.0 * sizeof(float) * (double)b->optim.n;
+    *backward = true;
+}
+
 static enum graft_status tell_steps(struct bench *b, struct graft_error *err)
 {
     struct result *out = b->out;
@@ -309,7 +391,9 @@ static enum graft_status tell_steps(struct bench *b, struct graft_error *err)
         struct graft_bench_step *to = &steps[i];
         struct gr_step_info info;
         double seconds[MOST_RUNS];
-        if (b->trainer)
+        if (b->trainer && i + 1 == b->n_steps)
+            tell_optimiser(b, &info, &to->backward);
+        else if (b->trainer)
             gr_trainer_get_moment(b->trainer, i, &info, &to->backward);
         else
             gr_plan_get_step(b->plan, i, &info);
@@ -362,6 +446,9 @@ static enum graft_status check_options(const struct graft_bench_options *o, stru
         return gr_error(err, GRAFT_E_ARG, "%d threads, expected 0 to %d", o->threads, MOST_THREADS);
     if ((unsigned)o->precision > GRAFT_PRECISION_BF16)
         return gr_error(err, GRAFT_E_ARG, "unknown precision %d", (int)o->precision);
+    if (gr_bn_mode_find(o->bn) < 0)
+        return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
+                        o->bn);
     if (!(o->seconds >= 0 && o->seconds <= 3600))
         return gr_error(err, GRAFT_E_ARG, "%g seconds, expected 0 to 3600", o->seconds);
     return GRAFT_OK;

@@ -57,7 +57,6 @@ static int find_word(const char *word, const char *const *words)
 
 static const char *const optimizers[] = {"adamw", "sgd", NULL};
 static const char *const schedules[] = {"one-cycle", "cosine", "step", "constant", NULL};
-static const char *const bn_modes[] = {"frozen", "adapt", "train", NULL};
 
 bool gr_tune_differs(const struct graft_finetune_options *o)
 {
@@ -99,7 +98,7 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
         return gr_error(err, GRAFT_E_ARG,
                         "the schedule is '%s', expected one-cycle, cosine, step or constant",
                         o->schedule);
-    if (find_word(o->bn, bn_modes) < 0)
+    if (gr_bn_mode_find(o->bn) < 0)
         return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
                         o->bn);
     if (o->lora && strcmp(o->bn, "frozen") != 0)
@@ -300,7 +299,7 @@ static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
     gr_trainer_options_init(&task.options);
     task.options.batch = o->batch < n ? o->batch : n;
     task.options.precision = t->task->precision;
-    task.options.bn = (enum gr_bn_mode)find_word(o->bn, bn_modes);
+    task.options.bn = (enum gr_bn_mode)gr_bn_mode_find(o->bn);
     task.options.seed = t->task->o->pictures.seed;
     if (t->moving.from_pictures) /* two queues, of training and of validation */
         task.others = 2 * (size_t)t->train.depth * t->train.row_size * sizeof(float);
@@ -513,8 +512,7 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
         s = attach_head(t, err);
     if (!s)
         s = gr_moving_choose(t->task->model, t->task->net->graph, t->whole, t->task->how->unfreeze,
-                             (enum gr_bn_mode)find_word(t->task->how->bn, bn_modes), &t->moving,
-                             err);
+                             (enum gr_bn_mode)gr_bn_mode_find(t->task->how->bn), &t->moving, err);
     if (!s && t->task->how->lora)
         s = gr_moving_adapt(&t->moving, t->whole, t->task->how, o->pictures.seed, &t->lora, err);
     if (!s && t->task->how->dropout > 0)

@@ -23,6 +23,8 @@ struct gr_moving {
     int64_t n_weights; /* their elements */
     char text[512];    /* one line: what moves, what stays */
 };
+/* What "frozen", "adapt" or "train" says; -1: none of them. */
+int gr_bn_mode_find(const char *word);
 /* `whole` is `backbone` (pictures in, features out) with a head after it: the same ids and node
    numbers. `unfreeze` as in graft_finetune_options. */
 enum graft_status gr_moving_choose(const struct gr_model *m, const struct gr_graph *backbone,

@@ -15,6 +15,16 @@ void gr_moving_clear(struct gr_moving *p)
     memset(p, 0, sizeof *p);
 }
 
+int gr_bn_mode_find(const char *word)
+{
+    static const char *const words[] = {
+        [GR_BN_FROZEN] = "frozen", [GR_BN_ADAPT] = "adapt", [GR_BN_TRAIN] = "train"};
+    for (int i = 0; i < (int)(sizeof words / sizeof *words); i++)
+        if (!strcmp(word, words[i]))
+            return i;
+    return -1;
+}
+
 /* Which inputs of an operator are weights that training may move: bits 1 << i. */
 static unsigned weight_inputs(const struct gr_node *n, enum gr_bn_mode bn)
 {

@@ -181,7 +181,6 @@ static void kinks_and_rows(void **state)
     }
 }
 
-/* Every level that this processor can run does what plain loops do. */
 /* Factors that are copied, rounded and turned, and what is too small for it. */
 static void products_in_bf16(void **state)
 {
@@ -202,6 +201,50 @@ static void products_in_bf16(void **state)
         }
 }
 
+/* Tiles that fill the picture and that do not, padding of every kind, blocks of tiles that are not
+   full, with and without a bias, and a picture whose gradient nobody wants. */
+static void tiles(void **state)
+{
+    static const char *const lines[] = {
+        "Conv x=3,32,24,24 w=32,32,3,3 pads=1,1,1,1",
+        "Conv x=2,64,31,29 w=32,64,3,3 b=32 pads=1,1,1,1",
+        "Conv x=5,32,22,23 w=96,32,3,3 b=96",
+        "Conv x=2,32,29,30 w=64,32,3,3 pads=2,2,2,2",
+        "Conv x=4,32,20,21 w=32,32,3,3 b=32 pads=0,1,2,0",
+        "Conv X=3,32,25,24 w=32,32,3,3 pads=1,1,1,1",
+        "Conv x=33,32,7,7 w=32,32,3,3 b=32 pads=1,1,1,1",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        for (int half = 0; half < (gr_cpu_has_bf16() ? 2 : 1); half++) {
+            line = lines[i];
+            assert_int_equal(operator_case(half ? GR_PRECISION_BF16 : GR_PRECISION_FP32), 1);
+        }
+}
+
+/* A channel at a time, with every stride and padding, with and without a bias. */
+static void windows(void **state)
+{
+    static const char *const lines[] = {
+        "Conv x=3,32,9,7 w=32,1,3,3 group=32 pads=1,1,1,1",
+        "Conv x=2,48,10,11 w=48,1,3,3 b=48 group=48 pads=1,1,1,1 strides=2,2",
+        "Conv x=2,16,7,12 w=16,1,3,3 group=16 strides=2,2",
+        "Conv x=2,16,8,8 w=16,1,3,3 group=16 pads=0,0,1,1 strides=2,2",
+        "Conv x=4,32,5,6 w=32,1,3,3 b=32 group=32 pads=2,2,2,2",
+        "Conv x=2,16,6,9 w=16,1,3,3 group=16 pads=1,1,1,1 strides=2,1",
+        "Conv x=2,16,6,9 w=16,1,3,3 group=16 pads=1,1,1,1 strides=1,2",
+        "Conv X=2,32,9,9 w=32,1,3,3 b=32 group=32 pads=1,1,1,1",
+        "Conv x=2,16,1,1 w=16,1,3,3 group=16 pads=1,1,1,1",
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        for (int half = 0; half < (gr_cpu_has_bf16() ? 2 : 1); half++) {
+            line = lines[i];
+            assert_int_equal(operator_case(half ? GR_PRECISION_BF16 : GR_PRECISION_FP32), 1);
+        }
+}
+
+/* Every level that this processor can run does what plain loops do. */
 static void row_levels(void **state)
 {
     enum { ROWS = 70, WIDTH = 83, N = ROWS * WIDTH };
@@ -780,6 +823,8 @@ int main(void)
         cmocka_unit_test(operators),
         cmocka_unit_test(kinks_and_rows),
         cmocka_unit_test(products_in_bf16),
+        cmocka_unit_test(tiles),
+        cmocka_unit_test(windows),
         cmocka_unit_test(network),
         cmocka_unit_test(differences),
         cmocka_unit_test(frozen_bytes),
