@@ -5,19 +5,23 @@
 
 static enum graft_status refuse(struct graft_error *err)
 {
-    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense 3x3 convolution of many fp32 pictures");
+    return gr_error(err, GRAFT_E_UNSUPPORTED, "not a dense 3x3 convolution of pictures enough");
 }
 
 #ifdef __x86_64__
 #include "cpu/panel_sums.h"
+#include "cpu/panels.h"
+#include "cpu/zmm.h"
 
 /* Winograd's F(4x4, 3x3), as Lavin and Gray describe it: a tile of 6x6 pixels and the weights are
    transformed, multiplied at 36 points, and transformed back into 4x4 pixels, with a quarter of the
-   multiplications. Channels last, fp32; the result differs from the direct sum in the last digits.
-   Tiles go through in blocks: v (36, tiles, ic) times u (36, oc/32, ic, 32) gives m (36, tiles,
-   oc). Between the 36 matrices of each lies a line, or what is read and written of all of them at a
-   time would fall into one set of the first-level cache. */
-enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = 16, PANEL = 32, GAP = 16 };
+   multiplications. Channels last; the result differs from the direct sum in the last digits. Where
+   x and y are bf16 and there are no tiles, all between them is fp32 nevertheless: it is as fast as
+   bf16 pairs would be directly, and rounds less. Tiles go through in blocks: v (36, tiles, ic)
+   times u (36, oc/32, ic, 32) gives m (36, tiles, oc). Between the 36 matrices of each lies a line,
+   or what is read and written of all of them at a time would fall into one set of the first-level
+   cache. */
+enum { POINTS = 36, SIDE = 6, STEP = 4, LANES = ZMM_LANES, GAP = 16 };
 /* What v and m of a block may take, and the fewest tiles of one: each reads all of u. */
 enum { BLOCK_SIZE = 1 << 20, LEAST_TILES = 36 };
 
@@ -26,13 +30,13 @@ struct winograd {
     int64_t tiles[2], n_tiles, block; /* down, across; of all pictures; in a block */
     int64_t u_step, v_step, m_step;   /* from one of the 36 matrices to the next */
     int n_threads;
-    bool add;
+    bool add, x_bf16, y_bf16;
     float low, high; /* y is clipped to them */
     float *u, *bias, *zeros;
 };
 
-#define TARGET __attribute__((target("avx512f")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define TARGET ZMM_TARGET
+#define INLINE ZMM_INLINE
 #define UNROLL _Pragma("GCC unroll 36")
 
 #define ADD(a, b)     _mm512_add_ps(a, b)
@@ -70,16 +74,18 @@ INLINE void transform_out(const int odd, const __m512 v[SIDE], __m512 to[STEP / 
     }
 }
 
-static TARGET void tile_in(const struct winograd *s, const float *x, int64_t top, int64_t left,
-                           float *v)
+INLINE void tile_in(const bool bf16, const struct winograd *s, const char *x, int64_t top,
+                    int64_t left, float *v)
 {
-    const float *pixel[SIDE][SIDE];
+    const int64_t step = s->ic * (bf16 ? 2 : 4);
+    const void *pixel[SIDE][SIDE];
     for (int r = 0; r < SIDE; r++) {
-        const float *row = x + ((top + r) * s->in[1] + left) * s->ic;
+        const char *row = x + ((top + r) * s->in[1] + left) * step;
         const bool inside = top + r >= 0 && top + r < s->in[0];
         for (int c = 0; c < SIDE; c++)
-            pixel[r][c] =
-                inside && left + c >= 0 && left + c < s->in[1] ? row + c * s->ic : s->zeros;
+            pixel[r][c] = inside && left + c >= 0 && left + c < s->in[1]
+                              ? (const void *)(row + c * step)
+                              : s->zeros;
     }
     for (int64_t k = 0; k < s->ic; k += LANES)
         UNROLL for (int half = 0; half < 2; half++)
@@ -88,7 +94,7 @@ static TARGET void tile_in(const struct winograd *s, const float *x, int64_t top
             UNROLL for (int c = 0; c < SIDE; c++)
             {
                 __m512 col[SIDE], to[SIDE / 2];
-                UNROLL for (int r = 0; r < SIDE; r++) col[r] = _mm512_loadu_ps(pixel[r][c] + k);
+                UNROLL for (int r = 0; r < SIDE; r++) col[r] = zmm_load(bf16, pixel[r][c], k);
                 transform_in(half, col, to);
                 UNROLL for (int r = 0; r < SIDE / 2; r++) t[r][c] = to[r];
             }
@@ -103,8 +109,8 @@ static TARGET void tile_in(const struct winograd *s, const float *x, int64_t top
         }
 }
 
-static TARGET void tile_out(const struct winograd *s, const float *m, float *y, int64_t top,
-                            int64_t left)
+INLINE void tile_out(const bool bf16, const struct winograd *s, const float *m, void *y,
+                     int64_t top, int64_t left)
 {
     const int64_t rows = s->out[0] - top, cols = s->out[1] - left;
     const __m512 low = _mm512_set1_ps(s->low), high = _mm512_set1_ps(s->high);
@@ -133,12 +139,12 @@ static TARGET void tile_out(const struct winograd *s, const float *m, float *y, 
                 {
                     if (c >= cols)
                         continue;
-                    float *at = y + ((top + row) * s->out[1] + left + c) * s->oc + k;
+                    const int64_t at = ((top + row) * s->out[1] + left + c) * s->oc + k;
                     __m512 sum = ADD(to[c % 2][c / 2], bias);
                     if (s->add)
-                        sum = ADD(sum, _mm512_loadu_ps(at));
+                        sum = ADD(sum, zmm_load(bf16, y, at));
                     /* NaN stays */
-                    _mm512_storeu_ps(at, _mm512_min_ps(high, _mm512_max_ps(low, sum)));
+                    zmm_store(bf16, y, at, _mm512_min_ps(high, _mm512_max_ps(low, sum)));
                 }
             }
         }
@@ -182,6 +188,32 @@ static int64_t tile_place(const struct winograd *s, int64_t t, int64_t *top, int
     return t / each;
 }
 
+static TARGET void tiles_in(const struct winograd *s, int64_t first, int64_t tiles, const char *x,
+                            float *v)
+{
+    for (int64_t t = 0; t < tiles; t++, v += s->ic) {
+        int64_t top, left, picture = tile_place(s, first + t, &top, &left);
+        const int64_t at = picture * s->in[0] * s->in[1] * s->ic;
+        if (s->x_bf16)
+            tile_in(true, s, x + at * 2, top - s->pad[0], left - s->pad[1], v);
+        else
+            tile_in(false, s, x + at * 4, top - s->pad[0], left - s->pad[1], v);
+    }
+}
+
+static TARGET void tiles_out(const struct winograd *s, int64_t first, int64_t tiles, const float *m,
+                             char *y)
+{
+    for (int64_t t = 0; t < tiles; t++, m += s->oc) {
+        int64_t top, left, picture = tile_place(s, first + t, &top, &left);
+        const int64_t at = picture * s->out[0] * s->out[1] * s->oc;
+        if (s->y_bf16)
+            tile_out(true, s, m, y + at * 2, top, left);
+        else
+            tile_out(false, s, m, y + at * 4, top, left);
+    }
+}
+
 static enum graft_status winograd_forward(const void *state, void *bound, const void *const *in,
                                           void *const *out, void *scratch, struct graft_error *err)
 {
@@ -196,19 +228,10 @@ static enum graft_status winograd_forward(const void *state, void *bound, const 
         float *v =
             (float *)scratch + (int64_t)omp_get_thread_num() * POINTS * (s->v_step + s->m_step);
         float *m = v + POINTS * s->v_step;
-        int64_t top, left;
-        for (int64_t t = 0; t < tiles; t++) {
-            int64_t picture = tile_place(s, first + t, &top, &left);
-            tile_in(s, (const float *)in[0] + picture * s->in[0] * s->in[1] * s->ic,
-                    top - s->pad[0], left - s->pad[1], v + t * s->ic);
-        }
+        tiles_in(s, first, tiles, in[0], v);
         for (int p = 0; p < POINTS; p++)
             products(s, tiles, v + p * s->v_step, s->u + p * s->u_step, m + p * s->m_step);
-        for (int64_t t = 0; t < tiles; t++) {
-            int64_t picture = tile_place(s, first + t, &top, &left);
-            tile_out(s, m + t * s->oc, (float *)out[0] + picture * s->out[0] * s->out[1] * s->oc,
-                     top, left);
-        }
+        tiles_out(s, first, tiles, m, out[0]);
     }
     return GRAFT_OK;
 }
@@ -290,14 +313,15 @@ static enum graft_status fill(struct winograd *s, const struct gr_tensor *w,
 }
 
 /* Transformed weights are four times as many, and each block reads them all: that takes as long as
-   to multiply some tiles by them. The direct way multiplies nine times for a pixel. */
+   to multiply some tiles by them. The direct way multiplies nine times for a pixel, bf16 pairs in
+   half the time. */
 static bool pays(const struct winograd *s)
 {
     enum { READING = 8 };
     const int64_t blocks = (s->n_tiles + s->block - 1) / s->block,
                   here = POINTS * (s->n_tiles + READING * blocks),
                   direct = 9 * s->n * s->out[0] * s->out[1];
-    return 3 * here < 2 * direct;
+    return s->x_bf16 ? 2 * here < direct : 3 * here < 2 * direct;
 }
 
 /* Blocks of equally many tiles, at least one for each thread. */
@@ -319,7 +343,8 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
     struct gr_window win;
-    if (c->bf16 || !gr_is_const_conv(c) || !gr_cpu_has_bf16() ||
+    if (!gr_is_const_conv(c) || !gr_cpu_has_bf16() || (c->quant && c->quant[0].dtype) ||
+        (c->bf16 && ((c->add && c->f32_out) || panels_get_unit(true) != PANEL_BF16)) ||
         gr_node_get_int(n, "group", 1) != 1 || w->dim[2] != 3 || w->dim[3] != 3 ||
         x->dim[1] % LANES || y->dim[1] % PANEL || x->dim[1] > 4096 || y->dim[1] > 4096)
         return refuse(err);
@@ -328,7 +353,9 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
                          .ic = x->dim[1],
                          .oc = y->dim[1],
                          .n_threads = omp_get_max_threads(),
-                         .add = c->add};
+                         .add = c->add,
+                         .x_bf16 = c->bf16,
+                         .y_bf16 = c->bf16 && !c->f32_out};
     for (int i = 0; i < 2; i++) {
         if (win.stride[i] != 1 || win.dilation[i] != 1 || win.pad_l[i] < 0)
             return refuse(err);
@@ -352,7 +379,8 @@ static enum graft_status winograd_plan(const struct gr_case *c, struct gr_choice
         return s;
     }
     *state = d;
-    k->in[0] = k->out[0] = (struct gr_layout){GR_F32, true};
+    k->in[0] = (struct gr_layout){d.x_bf16 ? GR_BF16 : GR_F32, true};
+    k->out[0] = (struct gr_layout){d.y_bf16 ? GR_BF16 : GR_F32, true};
     k->state = state;
     k->impl = "winograd:avx512";
     k->weights_size = (size_t)(POINTS * d.u_step) * sizeof(float);
