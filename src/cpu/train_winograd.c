@@ -20,7 +20,7 @@ static enum graft_status refuse(struct graft_error *err)
    What is multiplied comes in units of 32 bits: one fp32 number, or two in bf16 that follow each
    other along the dimension that is summed over (channels, or tiles for the gradient of weights).
  */
-enum { LANES = ZMM_LANES, PANEL = 32, MOST_ROWS = 12, DW_ROWS = 8, APART = 16 };
+enum { LANES = ZMM_LANES, PANEL = 32, MOST_ROWS = 12, DW_ROWS = 8, APART = 16, ALL_TAPS = 0x1ff };
 /* Bytes of a block, and of weights for each of its tiles at most; units of tiles in a block for the
    gradient of weights at least; tiles with which all of it begins to pay. */
 enum { BLOCK_SIZE = 3 << 17, WEIGHTS_A_TILE = 1 << 18, LEAST_UNITS = 64, LEAST_TILES = 96 };
@@ -252,20 +252,21 @@ INLINE void transform_weights(const bool bf16, const struct winograd *wino, cons
 {
     const int m = step_of(bf16), side = side_of(bf16), unit = unit_of(bf16);
     const int64_t step = u_step(wino, s);
-    const __m512i lane =
-        _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                           _mm512_set1_epi32((int)s->w_oc));
     for (int64_t k = 0; k < s->ic; k += unit) {
         __m512 t[2][WINO_SIDE][WINO_SIDE];
         float *to = u + (o / PANEL * (s->ic / unit) + k / unit) * PANEL + o % PANEL;
         WINO_UNROLL for (int j = 0; j < unit; j++)
         {
             const float *from = w + o * s->w_oc + (k + j) * s->w_ic;
+            __m512 tap[LANES];
+            WINO_UNROLL for (int i = 0; i < LANES; i++) tap[i] =
+                _mm512_maskz_loadu_ps(ALL_TAPS, from + i * s->w_oc);
+            zmm_transpose(tap);
             WINO_UNROLL for (int c = 0; c < 3; c++)
             {
                 __m512 col[WINO_SIDE];
                 WINO_UNROLL for (int r = 0; r < 3; r++) col[r] =
-                    _mm512_i32gather_ps(lane, from + (s->turned ? 8 - 3 * r - c : 3 * r + c), 4);
+                    s->turned ? tap[8 - 3 * r - c] : tap[3 * r + c];
                 wino_weights(m, col);
                 WINO_UNROLL for (int r = 0; r < side; r++) t[j][r][c] = col[r];
             }
@@ -411,11 +412,8 @@ INLINE void gradient_panel(const bool bf16, const struct winograd *w, const bool
 INLINE void gradient_out(const bool bf16, const struct winograd *w, const float *d, float *dw)
 {
     const int m = step_of(bf16), side = side_of(bf16);
-    const __m512i lane =
-        _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
-                           _mm512_set1_epi32(9));
     for (int64_t k = 0; k < w->forward.ic; k += LANES) {
-        __m512 t[3][WINO_SIDE];
+        __m512 t[3][WINO_SIDE], tap[LANES];
         WINO_UNROLL for (int c = 0; c < side; c++)
         {
             __m512 col[WINO_SIDE];
@@ -427,9 +425,12 @@ INLINE void gradient_out(const bool bf16, const struct winograd *w, const float 
         WINO_UNROLL for (int r = 0; r < 3; r++)
         {
             wino_taps(m, t[r]);
-            WINO_UNROLL for (int c = 0; c < 3; c++)
-                _mm512_i32scatter_ps(dw + k * 9 + r * 3 + c, lane, t[r][c], 4);
+            WINO_UNROLL for (int c = 0; c < 3; c++) tap[3 * r + c] = t[r][c];
         }
+        WINO_UNROLL for (int i = 9; i < LANES; i++) tap[i] = _mm512_setzero_ps();
+        zmm_transpose(tap);
+        WINO_UNROLL for (int i = 0; i < LANES; i++)
+            _mm512_mask_storeu_ps(dw + (k + i) * 9, ALL_TAPS, tap[i]);
     }
 }
 

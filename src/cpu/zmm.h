@@ -27,4 +27,35 @@ ZMM_INLINE void zmm_store(const bool bf16, void *p, int64_t i, __m512 v)
         _mm512_storeu_ps((float *)p + i, v);
 }
 
+/* Number j of register i becomes number i of register j. */
+ZMM_INLINE void zmm_transpose(__m512 v[ZMM_LANES])
+{
+    __m512 t[ZMM_LANES];
+#pragma GCC unroll 8
+    for (int i = 0; i < ZMM_LANES; i += 2) {
+        t[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < ZMM_LANES; i += 4) {
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) {
+            const __m512d a = _mm512_castps_pd(t[i + k]), b = _mm512_castps_pd(t[i + k + 2]);
+            v[i + 2 * k] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+            v[i + 2 * k + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        const __m512 a = _mm512_shuffle_f32x4(v[i], v[i + 4], 0x88),
+                     b = _mm512_shuffle_f32x4(v[i], v[i + 4], 0xdd),
+                     c = _mm512_shuffle_f32x4(v[i + 8], v[i + 12], 0x88),
+                     d = _mm512_shuffle_f32x4(v[i + 8], v[i + 12], 0xdd);
+        v[i] = _mm512_shuffle_f32x4(a, c, 0x88);
+        v[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
+        v[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+        v[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+}
+
 #endif
