@@ -358,7 +358,7 @@ def job_finetune(res, opt):
         shutil.rmtree(cache, ignore_errors=True)
         seconds, mib = run([GRAFT, "train", folder, "--from", MOBILENET_ONNX, *HALF, "-o", model, "-q",
                             "--cache", cache, "--unfreeze", "2", "--epochs", "6", "--views", "4",
-                            "--augment", "light", "--precision", precision], max_rss=True)
+                            "--augment", "light", "--lr", "1e-4", "--precision", precision], max_rss=True)
         peaks.setdefault(precision, []).append(mib)
         return seconds
     graft("fp32")
