@@ -17,6 +17,7 @@ static enum graft_status refuse(struct graft_error *err)
    made of. Rows of dy lie in fp32, with zeros around them, in a ring of lines. Forward is oneDNN's.
  */
 enum { TAPS = 9, SIDE = 3, LINES = 4, MARGIN = 2, LANES = ZMM_LANES };
+enum { LEAST_WIDTH = 24 }; /* rows that are worth fetching the weights' sums for */
 
 struct depthwise {
     struct dnn_conv_train *forward;
@@ -235,7 +236,8 @@ static enum graft_status depthwise_plan(const struct gr_train_case *tc, struct g
     if (s)
         return s;
     if (d.v.n_spatial != 2 || d.v.groups != d.v.ic || d.v.ic != d.v.oc || d.v.ic % LANES ||
-        d.v.n < d.n_threads || (d.bf16 ? !gr_cpu_has_fast_bf16() : !gr_cpu_has_bf16()))
+        d.v.in[1] < LEAST_WIDTH || d.v.n < d.n_threads ||
+        (d.bf16 ? !gr_cpu_has_fast_bf16() : !gr_cpu_has_bf16()))
         return refuse(err);
     for (int i = 0; i < 2; i++)
         if (d.v.kernel[i] != SIDE || d.v.stride[i] > 2 || d.v.dilation[i] != 1 ||

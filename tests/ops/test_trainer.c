@@ -226,15 +226,15 @@ static void tiles(void **state)
 static void windows(void **state)
 {
     static const char *const lines[] = {
-        "Conv x=3,32,9,7 w=32,1,3,3 group=32 pads=1,1,1,1",
-        "Conv x=2,48,10,11 w=48,1,3,3 b=48 group=48 pads=1,1,1,1 strides=2,2",
-        "Conv x=2,16,7,12 w=16,1,3,3 group=16 strides=2,2",
-        "Conv x=2,16,8,8 w=16,1,3,3 group=16 pads=0,0,1,1 strides=2,2",
-        "Conv x=4,32,5,6 w=32,1,3,3 b=32 group=32 pads=2,2,2,2",
-        "Conv x=2,16,6,9 w=16,1,3,3 group=16 pads=1,1,1,1 strides=2,1",
-        "Conv x=2,16,6,9 w=16,1,3,3 group=16 pads=1,1,1,1 strides=1,2",
-        "Conv X=2,32,9,9 w=32,1,3,3 b=32 group=32 pads=1,1,1,1",
-        "Conv x=2,16,1,1 w=16,1,3,3 group=16 pads=1,1,1,1",
+        "Conv x=3,32,9,27 w=32,1,3,3 group=32 pads=1,1,1,1",
+        "Conv x=2,48,10,31 w=48,1,3,3 b=48 group=48 pads=1,1,1,1 strides=2,2",
+        "Conv x=2,16,7,32 w=16,1,3,3 group=16 strides=2,2",
+        "Conv x=2,16,8,28 w=16,1,3,3 group=16 pads=0,0,1,1 strides=2,2",
+        "Conv x=4,32,5,26 w=32,1,3,3 b=32 group=32 pads=2,2,2,2",
+        "Conv x=2,16,6,29 w=16,1,3,3 group=16 pads=1,1,1,1 strides=2,1",
+        "Conv x=2,16,6,29 w=16,1,3,3 group=16 pads=1,1,1,1 strides=1,2",
+        "Conv X=2,32,9,29 w=32,1,3,3 b=32 group=32 pads=1,1,1,1",
+        "Conv x=2,16,1,24 w=16,1,3,3 group=16 pads=1,1,1,1",
     };
     (void)state;
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
