@@ -52,8 +52,8 @@ enum graft_status train_conv_read(const struct gr_case *c, struct dnn_conv *v,
 void train_conv_choose(const struct gr_train_case *tc, struct gr_train_choice *k);
 
 /* The kernels, for the table. */
-extern const struct gr_train_kernel gr_train_winograd, gr_train_depthwise, gr_train_conv,
-    gr_train_gemm, gr_train_matmul, gr_train_act, gr_train_pool, gr_train_mean, gr_train_softmax,
+extern const struct gr_train_kernel gr_train_winograd, gr_train_conv, gr_train_gemm,
+    gr_train_matmul, gr_train_act, gr_train_pool, gr_train_mean, gr_train_softmax,
     gr_train_batch_norm, gr_train_layer_norm, gr_train_binary, gr_train_move, gr_train_erf;
 
 #endif
