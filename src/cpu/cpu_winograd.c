@@ -314,14 +314,14 @@ static enum graft_status fill(struct winograd *s, const struct gr_tensor *w,
 
 /* Transformed weights are four times as many, and each block reads them all: that takes as long as
    to multiply some tiles by them. The direct way multiplies nine times for a pixel, bf16 pairs in
-   half the time. */
+   half the time; there weights, eight times as large, must pay for their room as well. */
 static bool pays(const struct winograd *s)
 {
     enum { READING = 8 };
     const int64_t blocks = (s->n_tiles + s->block - 1) / s->block,
                   here = POINTS * (s->n_tiles + READING * blocks),
                   direct = 9 * s->n * s->out[0] * s->out[1];
-    return s->x_bf16 ? 2 * here < direct : 3 * here < 2 * direct;
+    return s->x_bf16 ? 9 * here < 4 * direct : 3 * here < 2 * direct;
 }
 
 /* Blocks of equally many tiles, at least one for each thread. */

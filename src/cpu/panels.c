@@ -72,6 +72,9 @@ void panels_clear(struct panels *p)
     p->w = p->b = NULL;
 }
 
+/* Weights for which it pays to wake the other threads. */
+enum { MANY_WEIGHTS = 1 << 17 };
+
 /* Column j of w for tiles: pairs of rows are neighbours. */
 static void pack_tiles(struct panels *p, int64_t j, const float *w)
 {
@@ -112,15 +115,21 @@ enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k,
                               int64_t taps, const float *w, const float *b, struct graft_error *err)
 {
     *p = (struct panels){.k = k, .n = n, .taps = taps, .unit = unit, .depth = tile_depth(k)};
-    p->w = gr_alloc_aligned((size_t)n_panels(p) * panel_size(p), true);
+    p->w = gr_alloc_aligned((size_t)n_panels(p) * panel_size(p), false);
     p->b = gr_alloc_aligned((size_t)n_panels(p) * PANEL * sizeof *p->b, true);
     if (!p->w || !p->b) {
         panels_clear(p);
         return gr_error_nomem(err);
     }
-    for (int64_t j = 0; j < n; j++) {
-        (unit == PANEL_TILES ? pack_tiles : pack_vectors)(p, j, w + j * k * taps);
-        p->b[j] = b ? b[j] : 0;
+    if (b)
+        memcpy(p->b, b, (size_t)n * sizeof *b);
+#pragma omp parallel for if (n * k * taps > MANY_WEIGHTS)
+    for (int64_t first = 0; first < n; first += PANEL) {
+        const int64_t end = n < first + PANEL ? n : first + PANEL;
+        if (end < first + PANEL)
+            memset((char *)p->w + (size_t)(first / PANEL) * panel_size(p), 0, panel_size(p));
+        for (int64_t j = first; j < end; j++)
+            (unit == PANEL_TILES ? pack_tiles : pack_vectors)(p, j, w + j * k * taps);
     }
     return GRAFT_OK;
 }
