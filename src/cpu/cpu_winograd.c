@@ -11,6 +11,7 @@ static enum graft_status refuse(struct graft_error *err)
 #ifdef __x86_64__
 #include "cpu/panel_sums.h"
 #include "cpu/panels.h"
+#include "cpu/winograd.h"
 #include "cpu/zmm.h"
 
 /* Winograd's F(4x4, 3x3), as Lavin and Gray describe it: a tile of 6x6 pixels and the weights are
@@ -37,11 +38,7 @@ struct winograd {
 
 #define TARGET ZMM_TARGET
 #define INLINE ZMM_INLINE
-#define UNROLL _Pragma("GCC unroll 36")
-
-#define ADD(a, b)     _mm512_add_ps(a, b)
-#define SUB(a, b)     _mm512_sub_ps(a, b)
-#define MADD(k, a, b) _mm512_fmadd_ps(_mm512_set1_ps(k), a, b)
+#define UNROLL WINO_UNROLL
 
 /* Both transforms come in halves, which share nothing: a whole one of 6x6 vectors would not fit the
    registers. The first or the last three values of the transpose of B times six. */
@@ -245,19 +242,6 @@ static void winograd_unplan(void *state)
     gr_free(s);
 }
 
-/* G times three values. */
-INLINE void transform_taps(__m512 a, __m512 b, __m512 c, __m512 v[SIDE])
-{
-    const __m512 sum = _mm512_mul_ps(ADD(a, c), _mm512_set1_ps(-1.f / 6)),
-                 ends = MADD(1.f / 24, a, _mm512_mul_ps(c, _mm512_set1_ps(1.f / 6)));
-    v[0] = _mm512_mul_ps(a, _mm512_set1_ps(1.f / 4));
-    v[1] = MADD(-1.f / 6, b, sum);
-    v[2] = MADD(1.f / 6, b, sum);
-    v[3] = MADD(1.f / 12, b, ends);
-    v[4] = MADD(-1.f / 12, b, ends);
-    v[5] = c;
-}
-
 /* u = G w G' at 36 points, w being (oc, ic, 3, 3). */
 static TARGET void transform_weights(struct winograd *s, const float *w)
 {
@@ -274,15 +258,15 @@ static TARGET void transform_weights(struct winograd *s, const float *w)
             UNROLL for (int c = 0; c < 3; c++)
             {
                 __m512 v[SIDE];
-                transform_taps(_mm512_i32gather_ps(channel, from + c, 4),
-                               _mm512_i32gather_ps(channel, from + 3 + c, 4),
-                               _mm512_i32gather_ps(channel, from + 6 + c, 4), v);
+                UNROLL for (int r = 0; r < 3; r++) v[r] =
+                    _mm512_i32gather_ps(channel, from + 3 * r + c, 4);
+                wino_weights(STEP, v);
                 UNROLL for (int i = 0; i < SIDE; i++) t[i][c] = v[i];
             }
             UNROLL for (int i = 0; i < SIDE; i++)
             {
-                __m512 v[SIDE];
-                transform_taps(t[i][0], t[i][1], t[i][2], v);
+                __m512 v[SIDE] = {t[i][0], t[i][1], t[i][2]};
+                wino_weights(STEP, v);
                 UNROLL for (int j = 0; j < SIDE; j++)
                     _mm512_storeu_ps(to + (i * SIDE + j) * s->u_step, v[j]);
             }

@@ -174,10 +174,12 @@ static double eval_work(const struct fit *f)
     return 2 * (double)f->p.n * (double)f->p.n_classes * (double)f->p.ld;
 }
 
+/* Small fits are over before it pays. */
 static enum graft_status init_precond(struct fit *f, struct graft_error *err)
 {
     const double work = gr_precond_init_work(f->p.n, f->p.ld) + gr_precond_factor_work(f->p.ld);
-    if (f->p.n < LEAST_PER_WIDTH * f->p.ld || work > SAVED_BY_FIT * eval_work(f))
+    if (eval_work(f) < 2 * SMALL_PRODUCTS || f->p.n < LEAST_PER_WIDTH * f->p.ld ||
+        work > SAVED_BY_FIT * eval_work(f))
         return GRAFT_OK;
     return gr_precond_init(&f->precond, f->x, f->p.n, f->p.ld, err);
 }
