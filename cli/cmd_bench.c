@@ -157,9 +157,8 @@ int cmd_bench(const struct command *c, int argc, char **argv)
          1024},
         {OPT_FLAG, 0, "train", &o.train, NULL, "a training step: forward, backward, SGD", 0, 0},
         {OPT_STRING, 0, "unfreeze", &o.unfreeze, "N|all|/REGEX/",
-         "with --train: what moves, as for 'graft train' (default: all weights); what lies below "
-         "it "
-         "does not run",
+         "with --train: what moves, as for 'graft train' (default: all weights); "
+         "what lies below it does not run",
          0, 0},
         {OPT_CHOICE, 0, "bn", &bn, "frozen|adapt|train",
          "with --train: batch-norm, as for 'graft train' (default frozen)", 0, 0},

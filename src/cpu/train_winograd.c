@@ -10,6 +10,7 @@ static enum graft_status refuse(struct graft_error *err)
 }
 
 #ifdef __x86_64__
+#include "cpu/panel_sums.h"
 #include "cpu/winograd.h"
 #include "cpu/zmm.h"
 
@@ -20,7 +21,7 @@ static enum graft_status refuse(struct graft_error *err)
    What is multiplied comes in units of 32 bits: one fp32 number, or two in bf16 that follow each
    other along the dimension that is summed over (channels, or tiles for the gradient of weights).
  */
-enum { LANES = ZMM_LANES, PANEL = 32, MOST_ROWS = 12, DW_ROWS = 8, APART = 16, ALL_TAPS = 0x1ff };
+enum { LANES = ZMM_LANES, PANEL = 32, DW_ROWS = 8, APART = 16, ALL_TAPS = 0x1ff };
 /* Bytes of a block, and of weights for each of its tiles at most; units of tiles in a block for the
    gradient of weights at least; tiles with which all of it begins to pay. */
 enum { BLOCK_SIZE = 3 << 17, WEIGHTS_A_TILE = 1 << 18, LEAST_UNITS = 64, LEAST_TILES = 96 };
@@ -96,7 +97,7 @@ INLINE __m512 units(const bool bf16, __m512 a, const __m512 *b)
 INLINE void product(const bool bf16, const int rows, const bool more, int64_t k, const float *a,
                     int64_t a_row, int64_t a_k, const float *b, float *c, int64_t c_row)
 {
-    __m512 acc[MOST_ROWS][2];
+    __m512 acc[PANEL_ROWS][2];
     WINO_UNROLL for (int r = 0; r < rows; r++)
     {
         acc[r][0] = more ? _mm512_loadu_ps(c + r * c_row) : _mm512_setzero_ps();
@@ -128,19 +129,11 @@ INLINE void product(const bool bf16, const int rows, const bool more, int64_t k,
 INLINE void products(const bool bf16, int64_t tiles, int64_t k, const float *v, const float *u,
                      float *m)
 {
-    int64_t t = 0;
-    for (; t + 12 <= tiles; t += 12)
-        product(bf16, 12, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
-    if (t + 8 <= tiles) {
-        product(bf16, 8, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
-        t += 8;
+    for (int64_t t = 0, n; t < tiles; t += n) {
+        n = panel_group(tiles - t);
+#define PRODUCT(rows) product(bf16, rows, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL)
+        PANEL_SWITCH(n, PRODUCT);
     }
-    if (t + 4 <= tiles) {
-        product(bf16, 4, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
-        t += 4;
-    }
-    for (; t < tiles; t++)
-        product(bf16, 1, false, k, v + t * k, k, 1, u, m + t * PANEL, PANEL);
 }
 
 /* ---- tiles ---------------------------------------------------------------------------------- */
@@ -502,7 +495,7 @@ static void cut_side(const struct winograd *w, int64_t n, struct side *s)
                   size = points_of(w->bf16) * 4 * (s->ic / unit_of(w->bf16) + PANEL),
                   least = points_of(w->bf16) * u_step(w, s) * 4 / WEIGHTS_A_TILE;
     s->block = BLOCK_SIZE / size > least ? BLOCK_SIZE / size : least;
-    s->block = (s->block + MOST_ROWS - 1) / MOST_ROWS * MOST_ROWS;
+    s->block = (s->block + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
     s->block = s->block > each ? each : s->block;
 }
 

@@ -332,11 +332,11 @@ static enum graft_status cv_point(struct fit *f, struct fold *fold, int folds, i
    divided, and the room is small. */
 static bool side_by_side(const struct fit *f, int folds)
 {
-    const double products = (double)f->p.n * (double)f->p.n_classes * (double)f->p.ld;
     const double room = (double)folds * (double)f->p.n_slabs * (double)f->p.n_classes *
                         (double)f->p.ld * sizeof(float);
     const int threads = omp_get_max_threads();
-    return threads > 1 && (threads <= folds || products < SMALL_PRODUCTS) && room < FOLDS_ROOM;
+    return threads > 1 && (threads <= folds || eval_work(f) < 2 * SMALL_PRODUCTS) &&
+           room < FOLDS_ROOM;
 }
 
 static void mean_params(const struct fold *fold, int folds, size_t n_params, double *mean)

@@ -209,7 +209,8 @@ struct search {
     bool cancelled, not_finite;
     /* With a preconditioner L-BFGS moves v from 0, and W = origin + unit * v L^-1. It begins with a
        step of length 1; unit makes that the right one where the loss curves as foreseen. */
-    double *origin, *params, *grad, *v, unit;
+    double *origin, *params, *grad, *v, unit, loss;
+    bool known; /* grad and loss are those of the next point already */
     float *from, *to;
 };
 
@@ -236,12 +237,15 @@ static double norm(const double *x, size_t n)
 }
 
 /* The loss at v, and its gradient there; grad may be v. */
-static double eval_at(const struct search *s, const double *v, double *grad)
+static double eval_at(struct search *s, const double *v, double *grad)
 {
     struct gr_softmax *p = s->p;
     const size_t n_w = p->n_classes * p->ld;
-    place_params(s, v, s->params);
-    const double loss = gr_softmax_eval(p, s->params, s->grad);
+    if (!s->known) {
+        place_params(s, v, s->params);
+        s->loss = gr_softmax_eval(p, s->params, s->grad);
+    }
+    s->known = false;
     for (size_t i = 0; i < n_w; i++)
         s->from[i] = (float)s->grad[i];
     gr_precond_gradient(p->precond, p->n_classes, s->from, s->to);
@@ -249,7 +253,7 @@ static double eval_at(const struct search *s, const double *v, double *grad)
         grad[i] = s->unit * s->to[i];
     for (size_t i = n_w; i < p->n_params; i++)
         grad[i] = s->unit * p->precond->bias_unit * s->grad[i];
-    return loss;
+    return s->loss;
 }
 
 static void search_clear(struct search *s)
@@ -285,13 +289,14 @@ static enum graft_status search_init(struct search *s, const double *params,
     if (!(s->unit > 0 && isfinite(s->unit)))
         s->unit = 1;
     memset(s->v, 0, n * sizeof *s->v);
+    s->known = true; /* the search begins where it was looked for its unit */
     return GRAFT_OK;
 }
 
 static lbfgsfloatval_t on_eval(void *user, const lbfgsfloatval_t *at, lbfgsfloatval_t *grad,
                                const int n, const lbfgsfloatval_t step)
 {
-    const struct search *s = user;
+    struct search *s = user;
     (void)n;
     (void)step;
     return s->v ? eval_at(s, at, grad) : gr_softmax_eval(s->p, at, grad);
