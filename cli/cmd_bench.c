@@ -4,7 +4,7 @@
 
 static const char *precision_name(enum graft_precision p)
 {
-    return p == GRAFT_PRECISION_BF16 ? "bf16" : "fp32";
+    return p == GRAFT_PRECISION_INT8 ? "int8" : p == GRAFT_PRECISION_BF16 ? "bf16" : "fp32";
 }
 
 /* "1.2 GB", "34 MB", "560 KB": powers of 1000. */
@@ -20,7 +20,8 @@ static void print_size(double bytes)
 
 static void print_peaks(const struct graft_bench_peaks *p)
 {
-    printf("machine     fp32 %.0f GFLOP/s, bf16 %.0f GFLOP/s;", p->fp32 * 1e-9, p->bf16 * 1e-9);
+    printf("machine     fp32 %.0f, bf16 %.0f, int8 %.0f GFLOP/s;", p->fp32 * 1e-9, p->bf16 * 1e-9,
+           p->int8 * 1e-9);
     for (int i = 0; i < p->n; i++) {
         printf("%s %.0f GB/s within ", i ? "," : "", p->bytes[i] * 1e-9);
         printf(p->size[i] >> 20 ? "%zu MiB" : "%zu KiB",
@@ -112,8 +113,8 @@ static void print_json(const char *model, bool train, const struct graft_bench_r
            r->seconds > 0 ? r->batch / r->seconds : 0.0, r->weights_size, r->work_size,
            r->process_size);
     printf("  \"peaks\": {\"loop_seconds\": %.9g, \"fp32_flops_per_second\": %.9g, "
-           "\"bf16_flops_per_second\": %.9g, \"memory\": [",
-           p->seconds, p->fp32, p->bf16);
+           "\"bf16_flops_per_second\": %.9g, \"int8_ops_per_second\": %.9g, \"memory\": [",
+           p->seconds, p->fp32, p->bf16, p->int8);
     for (int i = 0; i < p->n; i++)
         printf("%s{\"block_bytes\": %zu, \"bytes_per_second\": %.9g}", i ? ", " : "", p->size[i],
                p->bytes[i]);
@@ -151,7 +152,7 @@ int cmd_bench(const struct command *c, int argc, char **argv)
     graft_bench_options_init(&o);
     const struct opt opts[] = {
         {OPT_INT, 'b', "batch", &o.batch, "N", "examples a run (default 8)", 1, 4096},
-        {OPT_CHOICE, 0, "precision", &precision, "auto|fp32|bf16",
+        {OPT_CHOICE, 0, "precision", &precision, "auto|fp32|bf16|int8",
          "of the network (default auto: the model's, else bf16 if fast; training: fp32)", 0, 0},
         {OPT_INT, 't', "threads", &o.threads, "N", "computing threads (default: one per core)", 1,
          1024},

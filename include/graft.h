@@ -247,7 +247,9 @@ struct graft_bench_options {
     struct graft_load_options load;
     int batch;                      /* 8 */
     enum graft_precision precision; /* AUTO: as the model was trained, else bf16 where the processor
-                                       is fast at it; there are no pictures to compare with fp32 */
+                                       is fast at it; there are no pictures to compare with fp32.
+                                       INT8: with the model's ranges, or such as the input that is
+                                       timed has. Not in training */
     int threads;                    /* 0: as OpenMP has it */
     bool train;     /* a training step: forward, backward and SGD with momentum; in fp32 unless
                        bf16 is asked for */
@@ -279,6 +281,7 @@ struct graft_bench_step {
 struct graft_bench_peaks {
     double seconds;      /* of each loop */
     double fp32, bf16;   /* floating-point operations a second */
+    double int8;         /* operations with integers of 8 bits a second */
     int n;               /* the next two: */
     const size_t *size;  /* going over so many bytes again and again in each thread */
     const double *bytes; /* moves so many a second */

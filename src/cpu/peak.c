@@ -58,32 +58,69 @@ __attribute__((target("avx512f,avx512bf16"))) static double bf16_avx512(float *b
     return 2.0 * ROUNDS * N * 32;
 }
 
-/* Tiles of 16 rows of 64 bytes: 2 x 2 products of 16 x 32 by 32 x 16. */
-__attribute__((target("amx-tile,amx-bf16"))) static double bf16_amx(float *block, size_t size)
+/* Fours of 8-bit integers, added up in 32 bits. */
+__attribute__((target("avx512f,avx512vnni"))) static double int8_avx512(float *block, size_t size)
 {
-    struct tiles_state before;
-    const struct panels whole_tiles = {.unit = PANEL_TILES, .depth = 32};
-    (void)block, (void)size;
-    panels_begin(PANEL_TILES, &before);
-    panels_enter(&whole_tiles);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    _tile_zero(4);
-    _tile_zero(5);
-    _tile_zero(6);
-    _tile_zero(7);
-    for (int r = 0; r < ROUNDS; r++) {
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-    panels_end(PANEL_TILES, &before);
-    return 2.0 * ROUNDS * 4 * 16 * 16 * 32;
+    enum { N = 24 };
+    __m512i sum[N];
+    const __m512i by = _mm512_set1_epi8((char)(block[1] + 1));
+    (void)size;
+    for (int i = 0; i < N; i++)
+        sum[i] = _mm512_set1_epi32(i);
+    for (int r = 0; r < ROUNDS; r++)
+        _Pragma("GCC unroll 24") for (int i = 0; i < N; i++) sum[i] =
+            _mm512_dpbusd_epi32(sum[i], by, by);
+    for (int i = 1; i < N; i++)
+        sum[0] = _mm512_add_epi32(sum[0], sum[i]);
+    _mm512_storeu_si512(block + 16, sum[0]);
+    return 2.0 * ROUNDS * N * 64;
 }
 
+__attribute__((target("avx2,avxvnni"))) static double int8_avx2(float *block, size_t size)
+{
+    enum { N = 12 };
+    __m256i sum[N];
+    const __m256i by = _mm256_set1_epi8((char)(block[1] + 1));
+    (void)size;
+    for (int i = 0; i < N; i++)
+        sum[i] = _mm256_set1_epi32(i);
+    for (int r = 0; r < ROUNDS; r++)
+        _Pragma("GCC unroll 12") for (int i = 0; i < N; i++) sum[i] =
+            _mm256_dpbusd_avx_epi32(sum[i], by, by);
+    for (int i = 1; i < N; i++)
+        sum[0] = _mm256_add_epi32(sum[0], sum[i]);
+    _mm256_storeu_si256((void *)(block + 16), sum[0]);
+    return 2.0 * ROUNDS * N * 32;
+}
+
+/* Tiles of 16 rows of 64 bytes: 2 x 2 products of 16 x 32 by 32 x 16, in 8 bits of 16 x 64. */
+#define TILES(name, isa, multiply, depth_)                                                         \
+    __attribute__((target("amx-tile," isa))) static double name(float *block, size_t size)         \
+    {                                                                                              \
+        struct tiles_state before;                                                                 \
+        const struct panels whole_tiles = {.unit = PANEL_TILES, .depth = 32};                      \
+        (void)block, (void)size;                                                                   \
+        panels_begin(PANEL_TILES, &before);                                                        \
+        panels_enter(&whole_tiles);                                                                \
+        _tile_zero(0);                                                                             \
+        _tile_zero(1);                                                                             \
+        _tile_zero(2);                                                                             \
+        _tile_zero(3);                                                                             \
+        _tile_zero(4);                                                                             \
+        _tile_zero(5);                                                                             \
+        _tile_zero(6);                                                                             \
+        _tile_zero(7);                                                                             \
+        for (int r = 0; r < ROUNDS; r++) {                                                         \
+            multiply(0, 4, 6);                                                                     \
+            multiply(1, 4, 7);                                                                     \
+            multiply(2, 5, 6);                                                                     \
+            multiply(3, 5, 7);                                                                     \
+        }                                                                                          \
+        panels_end(PANEL_TILES, &before);                                                          \
+        return 2.0 * ROUNDS * 4 * 16 * 16 * (depth_);                                              \
+    }
+TILES(bf16_amx, "amx-bf16", _tile_dpbf16ps, 32)
+TILES(int8_amx, "amx-int8", _tile_dpbusd, 64)
 #endif
 
 static work_fn *best_fp32(void)
@@ -105,6 +142,19 @@ static work_fn *best_bf16(void)
         return unit == PANEL_TILES ? bf16_amx : bf16_avx512;
 #endif
     return best_fp32(); /* where bf16 is computed at all, then as fp32 */
+}
+
+static work_fn *best_int8(void)
+{
+#ifdef __x86_64__
+    if (panels_get_unit(true) == PANEL_TILES)
+        return int8_amx;
+    if (__builtin_cpu_supports("avx512vnni"))
+        return int8_avx512;
+    if (gr_cpu_has_int8())
+        return int8_avx2;
+#endif
+    return best_fp32();
 }
 
 /* Four vectors at a time, so that neither loop waits for its own sums. */
@@ -209,6 +259,7 @@ enum graft_status gr_cpu_measure(int threads, double seconds, struct gr_peaks *p
     }
     peaks.fp32 = rate_of_all(best_fp32(), block, step, step, threads, seconds);
     peaks.bf16 = rate_of_all(best_bf16(), block, step, step, threads, seconds);
+    peaks.int8 = rate_of_all(best_int8(), block, step, step, threads, seconds);
     best_moves(moves);
     for (int i = 0; i < GR_PEAK_SIZES; i++) {
         peaks.size[i] = sizes[i] < step ? sizes[i] : step;

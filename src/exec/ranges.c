@@ -50,22 +50,57 @@ static void widen(struct gr_histogram *h, float largest)
     }
 }
 
-void gr_histogram_add(struct gr_histogram *h, const float *x, size_t n)
+/* What decides how a run of numbers is counted; in integers, which compilers turn into vectors. */
+struct summary {
+    uint32_t largest; /* the bits of the largest finite |x| */
+    bool below, odd;  /* some x < 0; some are not finite */
+    size_t zeros;
+};
+
+static struct summary summarise(const float *x, size_t n)
 {
-    float largest = 0;
-    for (size_t i = 0; i < n; i++)
-        if (isfinite(x[i]))
-            largest = fmaxf(largest, fabsf(x[i]));
+    enum { INF = 0x7f800000 };
+    uint32_t largest = 0, below = 0, odd = 0, zeros = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        const uint32_t size = bits & 0x7fffffff, finite = size < INF ? size : 0;
+        largest = finite > largest ? finite : largest;
+        below |= finite ? bits : 0;
+        odd |= size >= INF;
+        zeros += !size;
+    }
+    return (struct summary){largest, below >> 31, odd, zeros};
+}
+
+/* Numbers that are counted at a time; in turn in several tables, as neighbours are often alike and
+   would wait for one another. */
+enum { RUN = 1 << 16, TABLES = 4 };
+
+static void count_run(struct gr_histogram *h, const float *x, size_t n)
+{
+    uint32_t count[TABLES][GR_RANGE_BINS] = {0};
+    const struct summary s = summarise(x, n);
+    float largest;
+    memcpy(&largest, &s.largest, sizeof largest);
     if (largest == 0)
         return;
     widen(h, largest);
+    h->below = h->below || s.below;
     const float per = 1 / h->width;
-    for (size_t i = 0; i < n; i++) {
-        if (x[i] == 0 || !isfinite(x[i]))
-            continue;
-        h->below = h->below || x[i] < 0;
-        h->count[(int)(fabsf(x[i]) * per)]++;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (!s.odd || isfinite(x[i]))
+            count[i % TABLES][(int)(fabsf(x[i]) * per)]++;
+    for (int k = 0; k < TABLES; k++)
+        for (int i = 0; i < GR_RANGE_BINS; i++)
+            h->count[i] += count[k][i];
+    h->count[0] -= (double)s.zeros;
+}
+
+void gr_histogram_add(struct gr_histogram *h, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += RUN)
+        count_run(h, x + i, n - i < RUN ? n - i : RUN);
 }
 
 float gr_histogram_bound(const struct gr_histogram *h)

@@ -40,4 +40,18 @@ void gr_histogram_add(struct gr_histogram *h, const float *x, size_t n);
    place of a fitted density). 1 where all were 0. */
 float gr_histogram_bound(const struct gr_histogram *h);
 
+/* The network in fp32, watched: one look after the other, then the ranges of all that plans in int8
+   read in 8 bits. The graph is only read, and must outlive it. */
+struct gr_calibrator;
+enum graft_status gr_calibrator_new(const struct gr_graph *g, const struct gr_shape *input_shapes,
+                                    struct gr_calibrator **c, struct graft_error *err);
+void gr_calibrator_free(struct gr_calibrator *c);
+/* inputs[i]: as for gr_exec_run. */
+enum graft_status gr_calibrator_look(struct gr_calibrator *c, const void *const *inputs,
+                                     struct graft_error *err);
+/* Values that were 0 throughout, or far too large or small, have none. To be cleared also on
+   failure. */
+enum graft_status gr_calibrator_get_ranges(const struct gr_calibrator *c, struct gr_ranges *r,
+                                           struct graft_error *err);
+
 #endif

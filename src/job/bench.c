@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "core/kernel.h"
 #include "core/peak.h"
+#include "exec/ranges.h"
 #include "exec/trainer.h"
 #include "job/job.h"
 #include "job/tune.h"
@@ -132,13 +133,49 @@ static bool divides(const struct gr_plan *p, int64_t batch)
     return true;
 }
 
+/* Those of the model, or of the first examples that will be timed. */
+static enum graft_status find_ranges(struct bench *b, const struct gr_shape *shapes,
+                                     struct gr_ranges *r, struct graft_error *err)
+{
+    const char *text = gr_model_get_prop(&b->m, "graft.int8");
+    struct gr_calibrator *c = NULL;
+    if (text)
+        return gr_job_parse_ranges(text, r, err);
+    enum graft_status s = gr_calibrator_new(b->graph, shapes, &c, err);
+    if (!s)
+        s = gr_calibrator_look(c, (const void *const *)b->inputs, err);
+    if (!s)
+        s = gr_calibrator_get_ranges(c, r, err);
+    if (!s)
+        gr_note(b->ev, "precision",
+                "int8: ranges of %zu values, from the random input that is timed", r->n);
+    gr_calibrator_free(c);
+    return s;
+}
+
+/* What a model that says it gets, and one that does not. */
+static enum gr_precision settle(const struct bench *b)
+{
+    static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16,
+                                           GR_PRECISION_INT8};
+    const char *settled = gr_model_get_prop(&b->m, "graft.precision");
+    if (b->o->precision == GRAFT_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
+        return GR_PRECISION_FP32;
+    if (b->o->precision == GRAFT_PRECISION_AUTO && settled && !strcmp(settled, "int8") &&
+        gr_cpu_has_int8())
+        return GR_PRECISION_INT8;
+    return of[b->o->precision];
+}
+
 static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
 {
-    static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16};
+    static const enum graft_precision told[] = {[GR_PRECISION_FP32] = GRAFT_PRECISION_FP32,
+                                                [GR_PRECISION_BF16] = GRAFT_PRECISION_BF16,
+                                                [GR_PRECISION_INT8] = GRAFT_PRECISION_INT8};
     struct graft_bench_result *r = &b->out->r;
     const struct gr_graph *g = b->graph;
-    const char *settled = gr_model_get_prop(&b->m, "graft.precision");
     struct gr_plan_options po;
+    struct gr_ranges ranges = {0};
     enum graft_status s = GRAFT_OK;
     struct gr_shape *shapes = gr_alloc_array(g->n_inputs, sizeof *shapes);
     if (!shapes)
@@ -147,13 +184,13 @@ static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
         shapes[i] = b->types[i].shape;
     gr_plan_options_init(&po);
     po.batch = b->o->batch;
-    po.precision = of[b->o->precision];
-    if (po.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
-        po.precision = GR_PRECISION_FP32;
-    if (po.precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "int8"))
-        gr_warn(b->ev, "precision", "the model runs in int8, which is not measured here");
+    po.precision = settle(b);
+    po.ranges = &ranges;
     po.parts = g->n_inputs == 1 ? gr_plan_usual_parts(po.batch) : 1;
-    s = gr_plan_new(g, 0, NULL, shapes, &po, &b->plan, err);
+    if (po.precision == GR_PRECISION_INT8)
+        s = find_ranges(b, shapes, &ranges, err);
+    if (!s)
+        s = gr_plan_new(g, 0, NULL, shapes, &po, &b->plan, err);
     if (!s && po.parts > 1 && !divides(b->plan, po.batch)) {
         gr_plan_free(b->plan);
         b->plan = NULL;
@@ -161,6 +198,7 @@ static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
         s = gr_plan_new(g, 0, NULL, shapes, &po, &b->plan, err);
     }
     gr_free(shapes);
+    gr_ranges_clear(&ranges);
     if (!s)
         s = gr_exec_new(b->plan, &b->exec, err);
     if (!s && !(b->outputs = gr_alloc_zero(g->n_outputs, sizeof *b->outputs)))
@@ -175,8 +213,7 @@ static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
         return s;
     b->n_steps = gr_plan_n_steps(b->plan);
     r->parts = po.parts;
-    r->precision = gr_plan_get_precision(b->plan) == GR_PRECISION_BF16 ? GRAFT_PRECISION_BF16
-                                                                       : GRAFT_PRECISION_FP32;
+    r->precision = told[gr_plan_get_precision(b->plan)];
     r->weights_size = gr_plan_get_weights_size(b->plan);
     r->work_size = gr_plan_get_work_size(b->plan);
     return GRAFT_OK;
@@ -383,7 +420,8 @@ static void tell_optimiser(const struct bench *b, struct gr_step_info *info, boo
 static enum graft_status tell_steps(struct bench *b, struct graft_error *err)
 {
     struct result *out = b->out;
-    const bool bf16 = out->r.precision == GRAFT_PRECISION_BF16;
+    const bool bf16 = out->r.precision == GRAFT_PRECISION_BF16 ||
+                      (out->r.precision == GRAFT_PRECISION_INT8 && gr_cpu_has_fast_bf16());
     struct graft_bench_step *steps = gr_arena_alloc(&out->arena, (b->n_steps + 1) * sizeof *steps);
     if (!steps)
         return gr_error_nomem(err);
@@ -412,7 +450,9 @@ static enum graft_status tell_steps(struct bench *b, struct graft_error *err)
         for (int k = 0; k < b->runs; k++)
             seconds[k] = b->seconds[(size_t)k * b->n_steps + i];
         to->seconds = median(seconds, b->runs);
-        const double least = gr_peaks_least(&out->peaks, bf16, to->flops, to->bytes);
+        const struct gr_peaks *p = &out->peaks;
+        const double peak = info.int8 ? p->int8 : bf16 ? p->bf16 : p->fp32;
+        const double least = gr_peaks_least(p, peak, to->flops, to->bytes);
         to->share = to->seconds > 0 ? least / to->seconds : 0;
         out->r.step_seconds += to->seconds;
     }
@@ -431,7 +471,7 @@ static enum graft_status tell(struct bench *b, struct graft_error *err)
     r->runs = b->runs;
     r->seconds = median(b->whole, b->runs);
     gr_process_memory(&now, &r->process_size);
-    r->peaks = (struct graft_bench_peaks){PEAK_SECONDS,  p->fp32, p->bf16,
+    r->peaks = (struct graft_bench_peaks){PEAK_SECONDS,  p->fp32, p->bf16, p->int8,
                                           GR_PEAK_SIZES, p->size, p->bytes};
     return tell_steps(b, err);
 }
@@ -444,8 +484,10 @@ static enum graft_status check_options(const struct graft_bench_options *o, stru
         return gr_error(err, GRAFT_E_ARG, "the batch is %d, expected 1 to 65536", o->batch);
     if (o->threads < 0 || o->threads > MOST_THREADS)
         return gr_error(err, GRAFT_E_ARG, "%d threads, expected 0 to %d", o->threads, MOST_THREADS);
-    if ((unsigned)o->precision > GRAFT_PRECISION_BF16)
+    if ((unsigned)o->precision > GRAFT_PRECISION_INT8)
         return gr_error(err, GRAFT_E_ARG, "unknown precision %d", (int)o->precision);
+    if (o->train && o->precision == GRAFT_PRECISION_INT8)
+        return gr_error(err, GRAFT_E_ARG, "training in int8 is not possible; fp32 or bf16 are");
     if (gr_bn_mode_find(o->bn) < 0)
         return gr_error(err, GRAFT_E_ARG, "batch-norm is '%s', expected frozen, adapt or train",
                         o->bn);
@@ -478,6 +520,8 @@ enum graft_status graft_bench(const struct graft_bench_options *o, const struct 
         gr_job_tell_notes(&b->m, ev);
     if (!s)
         s = gr_cpu_measure(omp_get_max_threads(), PEAK_SECONDS, &b->out->peaks, err);
+    if (!s && !o->train)
+        s = make_inputs(b, err);
     start = gr_seconds();
     if (!s) {
         s = o->train ? plan_training(b, err) : plan_forward(b, err);
@@ -485,7 +529,7 @@ enum graft_status graft_bench(const struct graft_bench_options *o, const struct 
             gr_error_in(err, gr_job_size_error(&b->m, s, err), "%s", b->m.path);
     }
     b->out->r.plan_seconds = gr_seconds() - start;
-    if (!s)
+    if (!s && o->train) /* the part that moves has another input */
         s = make_inputs(b, err);
     if (!s)
         s = measure(b, err);

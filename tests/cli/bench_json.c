@@ -36,7 +36,8 @@ int main(void)
     int ok = json_array_size(steps) > 0 && fabs(sum - total) <= 1e-6 * total &&
              fabs(whole - batch) <= 1e-6 * batch && isfinite(all) &&
              number(peaks, "fp32_flops_per_second") > 1e8 &&
-             number(peaks, "bf16_flops_per_second") > 1e8;
+             number(peaks, "bf16_flops_per_second") > 1e8 &&
+             number(peaks, "int8_ops_per_second") > 1e8;
     const json_t *memory = json_object_get(peaks, "memory"), *block;
     json_array_foreach(memory, i, block) ok = ok && number(block, "bytes_per_second") > 1e7;
     ok = ok && json_array_size(memory) > 1 && total > 0 && number(doc, "first_seconds") > 0 &&
