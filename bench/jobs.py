@@ -152,21 +152,21 @@ def job_features(res, opt):
         res.note(f"{name}, PyTorch at its best: {best.ready['how']}")
         graft = {p: lambda p=p: run(features_command(folder, source_model(arch), out + f".{p}.npy",
                                                      "--precision", p))
-                 for p in ("auto", "fp32", "bf16")}
+                 for p in ("auto", "fp32", "bf16", "int8")}
         tutorial(), best()
         truth = peer_features(out + ".tutorial")
         res.check(f"{name} PyTorch at its best against eager", relative_error(
             peer_features(out + ".best"), truth), 0.1)
-        for p, limit in (("fp32", 1e-3), ("bf16", 0.05), ("auto", 0.05)):
+        for p, limit in (("fp32", 1e-3), ("bf16", 0.05), ("auto", 0.05), ("int8", 0.2)):
             graft[p]()
             res.check(f"{name} {p} features against PyTorch eager", relative_error(
                 graft_features(out + f".{p}.npy"), truth), limit)
         t = res.turns(opt.rounds, {"PyTorch tutorial": tutorial, "graft auto": graft["auto"],
                                    "PyTorch best": best, "graft fp32": graft["fp32"],
-                                   "graft bf16": graft["bf16"]})
+                                   "graft bf16": graft["bf16"], "graft int8": graft["int8"]})
         tutorial.close(), best.close()
         job = f"features of {opt.photos} photos, {name}"
-        for p in ("auto", "fp32", "bf16"):
+        for p in ("auto", "fp32", "bf16", "int8"):
             for peer, target in (("PyTorch tutorial", 10), ("PyTorch best", 3.5)):
                 res.row(job, p, t["graft " + p], peer, t[peer], target if p == "auto" else None)
 
@@ -236,7 +236,48 @@ def job_forward(res, opt):
         for p, target in (("fp32", 1.4), ("bf16", 5)):
             res.row(f"forward, batch 8, {name}, a picture", p, t[p], "onnxruntime fp32", t["ort"],
                     target, unit="ms", scale=1000)
+        forward_int8(res, opt, arch, name, inputs, n * reps)
         forward_one(res, opt, arch, name, rgb)
+
+
+def int8_model(arch, inputs):
+    """As onnxruntime quantises it: statically, weights by channel, with ranges from these inputs."""
+    p = path("weights", arch + ".int8.onnx")
+    if not os.path.exists(p):
+        import onnx
+        from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        class Reader(CalibrationDataReader):
+            def __init__(self):
+                self.name = onnx.load(p + ".pre").graph.input[0].name
+                self.batches = iter(np.load(inputs).reshape(-1, 8, 3, 224, 224))
+
+            def get_next(self):
+                x = next(self.batches, None)
+                return None if x is None else {self.name: x}
+        quant_pre_process(onnx_model(arch), p + ".pre")
+        quantize_static(p + ".pre", p + ".new", Reader(), per_channel=True, weight_type=QuantType.QInt8)
+        os.replace(p + ".new", p)
+    return p
+
+
+def forward_int8(res, opt, arch, name, inputs, n):
+    """Both with ranges of made-up input. graft: `graft bench`, as there is no file with ranges."""
+    try:
+        model = int8_model(arch, inputs)
+    except Exception as e:
+        res.note(f"{name}: onnxruntime cannot quantise it: {e}")
+        return
+    peer = Peer("peer_forward.py", model, inputs, 8, n, path("out", "int8.npy"))
+
+    def graft():
+        run([GRAFT, "bench", onnx_model(arch), "-b", "8", "--precision", "int8", "--json", "-q"])
+        return json.loads(last_log())["seconds"] / 8
+    t = res.turns(opt.rounds, {"ort": lambda: peer() / n, "int8": graft})
+    peer.close()
+    res.row(f"forward, batch 8, {name}, a picture", "int8", t["int8"], "onnxruntime int8", t["ort"],
+            unit="ms", scale=1000)
 
 
 def forward_one(res, opt, arch, name, rgb):

@@ -22,8 +22,9 @@ struct bottleneck {
     bool expands, projects, adds; /* adds: x to y */
     bool weaves;                  /* what expands is `planes` */
     enum panel_unit unit;
-    enum gr_dtype dst;    /* of y */
-    int64_t size, y_size; /* bytes of a number of x and of y */
+    enum gr_dtype src, dst; /* of x, where it is not planes, and of y */
+    int64_t size, y_size;   /* bytes of a number of x and of windows, and of y */
+    float add_scale;        /* what x is multiplied by before it is added */
     int64_t ic, oc;
     struct panels expand, project;
     struct planes planes;
@@ -141,6 +142,8 @@ static void run_band(const struct bottleneck *s, int64_t band, const char *x, ch
                                        .y_dtype = s->dst,
                                        .add = s->adds ? x + (at * s->oc + c) * s->size : NULL,
                                        .add_step = s->oc * s->size,
+                                       .add_dtype = s->src,
+                                       .add_scale = s->add_scale,
                                        .low = s->project_low,
                                        .high = s->project_high,
                                        .n = s->oc - c < PANEL ? s->oc - c : PANEL};
@@ -235,7 +238,9 @@ static bool suits(const struct bottleneck *s)
     for (int64_t b = 0; b < s->bands; b++) {
         int64_t top, end, rows = band_rows(s, b);
         read_rows(d, b * s->rows, rows, &top, &end);
-        if ((s->expands && (end <= top || !panels_suit(s->unit, (end - top) * d->in[1], s->ic))) ||
+        if ((s->expands &&
+             (end <= top ||
+              (!s->weaves && !panels_suit(s->unit, (end - top) * d->in[1], s->ic)))) ||
             (s->projects && !panels_suit(s->unit, rows * d->out[1], d->c)))
             return false;
     }
@@ -250,51 +255,115 @@ static bool pays(const struct bottleneck *s)
            s->rows >= 8 * (s->window.kernel - s->window.stride);
 }
 
+/* Which steps belong to it, and how their sums are bounded. `last` is the one that makes y. */
+static enum graft_status read_steps(const struct gr_case *c, struct bottleneck *b,
+                                    const struct gr_case **window, const struct gr_case **last,
+                                    struct graft_error *err)
+{
+    if (is_pointwise(c, &b->expand_low, &b->expand_high) && !c->add) {
+        b->expands = true;
+    } else if (gr_read_clip(c, &b->expand_low, &b->expand_high)) {
+        const enum graft_status s = planes_init(&b->planes, c, err);
+        if (s && s != GRAFT_E_UNSUPPORTED)
+            return s;
+        b->expands = b->weaves = !s;
+    }
+    *last = *window = b->expands ? c->next : c;
+    const struct gr_case *next = (*window)->next;
+    if (next && is_pointwise(next, &b->project_low, &b->project_high)) {
+        b->projects = true;
+        *last = next;
+        b->adds = next->add;
+    }
+    if (*last == c || (b->adds && (b->weaves || (*last)->residual != c->node->in[0])))
+        return refuse(err);
+    return GRAFT_OK;
+}
+
+/* Expanded channels stay in fp32; what is read in 8 bits by other kernels is so between the
+   products' windows and after them. */
+static bool suits_int8(const struct bottleneck *b, const struct gr_case *c,
+                       const struct gr_case *window, const struct gr_case *last)
+{
+    return panels_have_int8() && b->expands && b->projects && (b->weaves || int8_suits(c)) &&
+           window->quant[window->n_in].dtype == GR_U8 && int8_suits(last) &&
+           (!b->adds || c->quant[0].dtype);
+}
+
+/* The matrices in 8 bits. */
+static enum graft_status init_int8(struct bottleneck *b, const struct gr_case *c,
+                                   const struct gr_case *last, struct graft_error *err)
+{
+    const struct gr_quant *y = &last->quant[last->n_in];
+    struct int8_product q = {0};
+    enum graft_status s = GRAFT_OK;
+    if (!b->weaves) {
+        struct gr_case plain = *c;
+        plain.f32_out = true;
+        s = panels_init_conv_int8(&b->expand, &plain, &q, err);
+        int8_clear(&q);
+    }
+    if (!s)
+        s = panels_init_conv_int8(&b->project, last, &q, err);
+    int8_read_clip(last, &q, &b->project_low, &b->project_high);
+    b->dst = q.dst;
+    b->add_scale = q.dst == y->dtype ? c->quant[0].scale / y->scale : c->quant[0].scale;
+    int8_clear(&q);
+    return s;
+}
+
+static enum graft_status init_floats(struct bottleneck *b, const struct gr_case *c,
+                                     const struct gr_case *last, struct graft_error *err)
+{
+    enum graft_status s = GRAFT_OK;
+    b->dst = c->bf16 && !last->f32_out ? GR_BF16 : GR_F32;
+    if (b->expands && !b->weaves)
+        s = panels_init_conv(&b->expand, b->unit, c, err);
+    if (!s && b->projects)
+        s = panels_init_conv(&b->project, b->unit, last, err);
+    return s;
+}
+
+static const char *name_of(enum panel_unit unit)
+{
+    return unit == PANEL_TILES  ? "bottleneck:amx"
+           : unit == PANEL_INT8 ? "bottleneck:avx512_vnni"
+           : unit == PANEL_BF16 ? "bottleneck:avx512_bf16"
+                                : "bottleneck:avx512";
+}
+
 static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choice *k,
                                          struct graft_error *err)
 {
-    struct bottleneck b = {.unit = panels_get_unit(c->bf16),
+    const enum panel_unit unit = c->quant ? PANEL_INT8 : panels_get_unit(c->bf16);
+    struct bottleneck b = {.unit = unit,
+                           .src = c->quant  ? c->quant[0].dtype
+                                  : c->bf16 ? GR_BF16
+                                            : GR_F32,
                            .ic = c->in[0].shape.rank > 1 ? c->in[0].shape.dim[1] : 0,
-                           .size = c->bf16 ? 2 : 4,
+                           .size = unit == PANEL_INT8 ? 1
+                                   : c->bf16          ? 2
+                                                      : 4,
                            .n_threads = omp_get_max_threads()};
-    const struct gr_case *window = c, *last;
-    enum graft_status s = GRAFT_OK;
-    if (!c->next || c->quant || b.unit == PANEL_NONE)
+    const struct gr_case *window, *last;
+    if (!c->next || unit == PANEL_NONE)
         return refuse(err);
-    if (is_pointwise(c, &b.expand_low, &b.expand_high) && !c->add) {
-        b.expands = true;
-    } else if (gr_read_clip(c, &b.expand_low, &b.expand_high)) {
-        s = planes_init(&b.planes, c, err);
-        b.expands = b.weaves = !s;
-    }
-    if (s && s != GRAFT_E_UNSUPPORTED)
-        return s;
-    last = window = b.expands ? c->next : c;
-    if (window->next && is_pointwise(window->next, &b.project_low, &b.project_high)) {
-        b.projects = true;
-        last = window->next;
-        b.adds = last->add;
-    }
-    if (last == c || (b.adds && (b.weaves || last->residual != c->node->in[0])))
+    enum graft_status s = read_steps(c, &b, &window, &last, err);
+    if (!s && c->quant && !suits_int8(&b, c, window, last))
         s = refuse(err);
-    else
-        s = depthwise_init(&b.window, window, c->bf16 && !b.expands ? GR_BF16 : GR_F32, err);
-    if (s) {
-        clear(&b);
-        return s;
+    if (!s)
+        s = depthwise_init(&b.window, window, c->bf16 && !b.expands ? GR_BF16 : GR_F32,
+                           c->quant ? &window->quant[window->n_in] : NULL, err);
+    if (!s) {
+        b.oc = last->out[0].shape.dim[1];
+        b.x_picture = b.weaves ? b.ic * b.planes.in[0] * b.planes.in[1] * (int64_t)sizeof(float)
+                               : b.ic * b.window.in[0] * b.window.in[1] * b.size;
+        cut(&b);
+        if (!suits(&b) || !pays(&b))
+            s = refuse(err);
     }
-    b.oc = last->out[0].shape.dim[1];
-    b.dst = c->bf16 && !last->f32_out ? GR_BF16 : GR_F32;
-    b.y_size = b.dst == GR_BF16 ? 2 : 4;
-    b.x_picture = b.weaves ? b.ic * b.planes.in[0] * b.planes.in[1] * (int64_t)sizeof(float)
-                           : b.ic * b.window.in[0] * b.window.in[1] * b.size;
-    cut(&b);
-    if (!suits(&b) || !pays(&b))
-        s = refuse(err);
-    if (!s && b.expands && !b.weaves)
-        s = panels_init_conv(&b.expand, b.unit, c, err);
-    if (!s && b.projects)
-        s = panels_init_conv(&b.project, b.unit, last, err);
+    if (!s)
+        s = c->quant ? init_int8(&b, c, last, err) : init_floats(&b, c, last, err);
     struct bottleneck *state = s ? NULL : gr_alloc(sizeof *state);
     if (!s && !state)
         s = gr_error_nomem(err);
@@ -302,14 +371,13 @@ static enum graft_status bottleneck_plan(const struct gr_case *c, struct gr_choi
         clear(&b);
         return s;
     }
+    b.y_size = (int64_t)gr_dtype_size(b.dst);
     *state = b;
-    k->in[0] = (struct gr_layout){c->bf16 && !b.weaves ? GR_BF16 : GR_F32, !b.weaves};
+    k->in[0] = (struct gr_layout){b.weaves ? GR_F32 : b.src, !b.weaves};
     k->out[0] = (struct gr_layout){b.dst, true};
     k->n_steps = 1 + b.expands + b.projects;
     k->state = state;
-    k->impl = b.unit == PANEL_TILES  ? "bottleneck:amx"
-              : b.unit == PANEL_BF16 ? "bottleneck:avx512_bf16"
-                                     : "bottleneck:avx512";
+    k->impl = name_of(unit);
     k->weights_size =
         depthwise_get_weights_size(&b.window) +
         (b.expands ? panels_get_weights_size(b.weaves ? &b.planes.panels : &b.expand) : 0) +

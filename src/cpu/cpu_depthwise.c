@@ -10,13 +10,14 @@ static enum graft_status refuse(struct graft_error *err)
 
 #ifdef __x86_64__
 #include <immintrin.h>
+#include <math.h>
 
 /* oneDNN reaches a quarter of the processor's peak here. Two spatial dimensions, channels last, in
    blocks of 32 channels; sums in fp32. The order of a block's channels: as they lie where x is
    fp32, the even ones before the odd ones where it is bf16, as unpacking gives them. */
 enum { BLOCK = DEPTHWISE_BLOCK };
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512bf16")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 20")
 
@@ -33,9 +34,13 @@ INLINE void load(bool bf16, const char *p, __mmask32 m, __m512 v[2])
 }
 
 /* `halves`: even and odd channels, else as they lie. */
-INLINE void store(bool bf16, bool halves, char *p, __mmask32 m, const __m512 v[2])
+INLINE void store(enum gr_dtype to, bool halves, char *p, __mmask32 m, const __m512 v[2])
 {
-    if (bf16) {
+    if (to == GR_U8) { /* the bounds are within them */
+        const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[0])),
+                      high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[1]));
+        _mm256_mask_storeu_epi8(p, m, _mm256_set_m128i(high, low));
+    } else if (to == GR_BF16) {
         __m512i raw = (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]);
         const __m512i order =
             _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
@@ -59,7 +64,7 @@ struct strip {
 
 /* Types, strides of 1 and 2, kernels of 3 and 5 are constants at each call, and so are `pixels` and
    whether some of the windows may reach beyond the row's ends. */
-INLINE void strip(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride, int pixels,
+INLINE void strip(bool from_bf16, enum gr_dtype to, int64_t kernel, int64_t stride, int pixels,
                   bool edge, const struct strip *s, char *y)
 {
     const struct depthwise *d = s->d;
@@ -101,15 +106,18 @@ INLINE void strip(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride, 
     {
         for (int h = 0; h < 2; h++) /* NaN stays NaN */
             acc[j][h] = _mm512_min_ps(high, _mm512_max_ps(low, acc[j][h]));
-        store(to_bf16, from_bf16, y + j * s->y_step, s->mask, acc[j]);
+        store(to, from_bf16, y + j * s->y_step, s->mask, acc[j]);
     }
 }
 
 /* Row `r` of the part. */
-INLINE void row(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride,
+INLINE void row(bool from_bf16, enum gr_dtype to, int64_t kernel, int64_t stride,
                 const struct depthwise *d, const struct depthwise_part *p, int64_t r)
 {
-    const int64_t from_size = from_bf16 ? 2 : 4, to_size = to_bf16 ? 2 : 4,
+    const int64_t from_size = from_bf16 ? 2 : 4,
+                  to_size = to == GR_U8     ? 1
+                            : to == GR_BF16 ? 2
+                                            : 4,
                   top = (p->y_row + r) * stride - d->pad[0];
     const char *x[5] = {0};
     for (int64_t i = 0, last = -1; i < kernel; i++) {
@@ -137,22 +145,22 @@ INLINE void row(bool from_bf16, bool to_bf16, int64_t kernel, int64_t stride,
             s.x[i] = x[i] ? x[i] + c * from_size : NULL;
         for (int64_t o = 0; o < d->out[1]; o += d->strip) {
             const int64_t at = o + d->strip > d->out[1] ? d->out[1] - d->strip : o;
-            char *to = y + at * p->y_step + c * to_size;
+            char *place = y + at * p->y_step + c * to_size;
             s.column = at * stride - d->pad[1];
             const bool edge =
                 s.column < 0 || s.column + (d->strip - 1) * stride + kernel > d->in[1];
             if (d->strip == 8 && !edge)
-                strip(from_bf16, to_bf16, kernel, stride, 8, false, &s, to);
+                strip(from_bf16, to, kernel, stride, 8, false, &s, place);
             else if (d->strip == 8)
-                strip(from_bf16, to_bf16, kernel, stride, 8, true, &s, to);
+                strip(from_bf16, to, kernel, stride, 8, true, &s, place);
             else if (d->strip == 7 && !edge)
-                strip(from_bf16, to_bf16, kernel, stride, 7, false, &s, to);
+                strip(from_bf16, to, kernel, stride, 7, false, &s, place);
             else if (d->strip == 7)
-                strip(from_bf16, to_bf16, kernel, stride, 7, true, &s, to);
+                strip(from_bf16, to, kernel, stride, 7, true, &s, place);
             else if (d->strip == 4)
-                strip(from_bf16, to_bf16, kernel, stride, 4, true, &s, to);
+                strip(from_bf16, to, kernel, stride, 4, true, &s, place);
             else
-                strip(from_bf16, to_bf16, kernel, stride, 1, true, &s, to);
+                strip(from_bf16, to, kernel, stride, 1, true, &s, place);
         }
     }
 }
@@ -169,17 +177,19 @@ typedef void rows_fn(const struct depthwise *d, const struct depthwise_part *p);
     ROWS(NAME##_3_2, FROM, TO, 3, 2)                                                               \
     ROWS(NAME##_5_1, FROM, TO, 5, 1)                                                               \
     ROWS(NAME##_5_2, FROM, TO, 5, 2)
-SHAPES(f32, false, false)
-SHAPES(bf16, true, true)
-SHAPES(f32_to_bf16, false, true)
+SHAPES(f32, false, GR_F32)
+SHAPES(bf16, true, GR_BF16)
+SHAPES(f32_to_bf16, false, GR_BF16)
+SHAPES(f32_to_u8, false, GR_U8)
 
 void depthwise_run(const struct depthwise *d, const struct depthwise_part *p)
 {
-    static rows_fn *const table[3][2][2] = {
+    static rows_fn *const table[4][2][2] = {
         {{f32_3_1, f32_3_2}, {f32_5_1, f32_5_2}},
         {{f32_to_bf16_3_1, f32_to_bf16_3_2}, {f32_to_bf16_5_1, f32_to_bf16_5_2}},
-        {{bf16_3_1, bf16_3_2}, {bf16_5_1, bf16_5_2}}};
-    const int types = (d->src == GR_BF16) + (d->dst == GR_BF16);
+        {{bf16_3_1, bf16_3_2}, {bf16_5_1, bf16_5_2}},
+        {{f32_to_u8_3_1, f32_to_u8_3_2}, {f32_to_u8_5_1, f32_to_u8_5_2}}};
+    const int types = d->dst == GR_U8 ? 3 : (d->src == GR_BF16) + (d->dst == GR_BF16);
     table[types][d->kernel == 5][d->stride - 1](d, p);
 }
 
@@ -218,8 +228,9 @@ static void depthwise_unplan(void *state)
     gr_free(state);
 }
 
+/* y comes out in `unit`s. */
 static enum graft_status pack(struct depthwise *d, const struct gr_tensor *w,
-                              const struct gr_tensor *b, struct graft_error *err)
+                              const struct gr_tensor *b, float unit, struct graft_error *err)
 {
     const int64_t taps = d->kernel * d->kernel, padded = (d->c + BLOCK - 1) / BLOCK * BLOCK;
     struct gr_tensor wt = {0}, bt = {0};
@@ -233,9 +244,10 @@ static enum graft_status pack(struct depthwise *d, const struct gr_tensor *w,
     for (int64_t c = 0; !s && c < d->c; c++) {
         const int64_t k = c % BLOCK, at = d->src == GR_BF16 ? k % 2 * 16 + k / 2 : k;
         for (int64_t t = 0; t < taps; t++)
-            d->w[(c / BLOCK * taps + t) * BLOCK + at] = ((const float *)wt.data)[c * taps + t];
+            d->w[(c / BLOCK * taps + t) * BLOCK + at] =
+                ((const float *)wt.data)[c * taps + t] / unit;
         if (b)
-            d->b[c / BLOCK * BLOCK + at] = ((const float *)bt.data)[c];
+            d->b[c / BLOCK * BLOCK + at] = ((const float *)bt.data)[c] / unit;
     }
     gr_tensor_clear(&wt);
     gr_tensor_clear(&bt);
@@ -260,7 +272,7 @@ static int64_t choose_strip(int64_t width)
 }
 
 enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c, enum gr_dtype src,
-                                 struct graft_error *err)
+                                 const struct gr_quant *quant, struct graft_error *err)
 {
     const struct gr_node *n = c->node;
     const struct gr_shape *x = &c->in[0].shape, *w = &c->in[1].shape, *y = &c->out[0].shape;
@@ -271,7 +283,8 @@ enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c,
     gr_window_read(n, x, y, w->dim + 2, &win);
     if (w->dim[2] != w->dim[3] || (w->dim[2] != 3 && w->dim[2] != 5) ||
         win.stride[0] != win.stride[1] || win.stride[0] > 2 || win.dilation[0] != 1 ||
-        win.dilation[1] != 1 || win.pad_l[0] < 0 || win.pad_l[1] < 0)
+        win.dilation[1] != 1 || win.pad_l[0] < 0 || win.pad_l[1] < 0 ||
+        (quant && (quant->dtype != GR_U8 || src != GR_F32)))
         return refuse(err);
     struct depthwise d = {.n = x->dim[0],
                           .c = x->dim[1],
@@ -282,10 +295,16 @@ enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c,
                           .strip = choose_strip(win.out[1]),
                           .pad = {win.pad_l[0], win.pad_l[1]},
                           .src = src,
-                          .dst = c->bf16 ? GR_BF16 : GR_F32};
+                          .dst = quant     ? quant->dtype
+                                 : c->bf16 ? GR_BF16
+                                           : GR_F32};
     if (!gr_read_clip(c, &d.low, &d.high))
         return refuse(err);
-    enum graft_status s = pack(&d, c->konst[1], gr_conv_bias(c), err);
+    if (quant) {
+        d.low = fmaxf(d.low / quant->scale, 0);
+        d.high = fminf(d.high / quant->scale, UINT8_MAX);
+    }
+    enum graft_status s = pack(&d, c->konst[1], gr_conv_bias(c), quant ? quant->scale : 1, err);
     if (!s)
         *out = d;
     return s;
@@ -301,7 +320,7 @@ static enum graft_status depthwise_plan(const struct gr_case *c, struct gr_choic
                                         struct graft_error *err)
 {
     struct depthwise d, *state;
-    enum graft_status s = depthwise_init(&d, c, c->bf16 ? GR_BF16 : GR_F32, err);
+    enum graft_status s = depthwise_init(&d, c, c->bf16 ? GR_BF16 : GR_F32, NULL, err);
     if (s)
         return s;
     if (!(state = gr_alloc(sizeof *state))) {

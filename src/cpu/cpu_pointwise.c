@@ -59,7 +59,7 @@ static void multiply(const struct pointwise *s, int64_t panel, int64_t n, const 
                                  .y_dtype = s->dst,
                                  .add = s->add ? to : NULL,
                                  .add_step = s->y_step,
-                                 .add_f32 = s->dst == GR_F32,
+                                 .add_dtype = s->dst,
                                  .gelu = s->gelu,
                                  .low = s->low,
                                  .high = s->high,

@@ -10,14 +10,15 @@ enum { DEPTHWISE_BLOCK = 32 }; /* channels at a time */
 struct depthwise {
     int64_t n, c, in[2], out[2], kernel, stride, pad[2];
     int64_t strip;          /* pixels of y in a row that are computed at a time */
-    enum gr_dtype src, dst; /* of x and y: both alike, or fp32 to bf16 */
+    enum gr_dtype src, dst; /* of x and y: both alike, or fp32 to bf16 or GR_U8 */
     float low, high;        /* y is clipped to them */
     float *w;               /* (block, row, column, 32) */
     float *b;               /* (block, 32) */
 };
-/* GRAFT_E_UNSUPPORTED: the case is none of these. */
+/* y in the case's precision, or from fp32 in 8 bits, as `quant` says (NULL: not).
+   GRAFT_E_UNSUPPORTED: the case is none of these. */
 enum graft_status depthwise_init(struct depthwise *d, const struct gr_case *c, enum gr_dtype src,
-                                 struct graft_error *err);
+                                 const struct gr_quant *quant, struct graft_error *err);
 void depthwise_clear(struct depthwise *d);
 size_t depthwise_get_weights_size(const struct depthwise *d);
 

@@ -1,6 +1,7 @@
 /* How are the weights and the tail of a product brought into 8 bits? */
 #include "cpu/int8.h"
 #include "base/mem.h"
+#include "cpu/kernels.h"
 #include <float.h>
 #include <math.h>
 
@@ -84,4 +85,21 @@ enum graft_status int8_prepare(const struct gr_case *c, const float *w, const fl
                                   early ? 1 : 1 / unit,
                                   y && c->add ? c->quant[c->n_in - 1].dtype : p->dst};
     return GRAFT_OK;
+}
+
+bool int8_read_clip(const struct gr_case *c, const struct int8_product *p, float *low, float *high)
+{
+    struct gr_case scaled = *c;
+    memcpy(scaled.acts, p->acts, sizeof scaled.acts);
+    if (!gr_read_clip(&scaled, low, high))
+        return false;
+    const float least = p->dst == GR_I8   ? INT8_MIN
+                        : p->dst == GR_U8 ? 0
+                                          : -INFINITY,
+                most = p->dst == GR_I8   ? INT8_MAX
+                       : p->dst == GR_U8 ? UINT8_MAX
+                                         : INFINITY;
+    *low = fminf(fmaxf(*low, least), most);
+    *high = fminf(fmaxf(*high, least), most);
+    return true;
 }

@@ -21,6 +21,9 @@ enum graft_status int8_prepare(const struct gr_case *c, const float *w, const fl
                                int64_t n, int64_t inner, int64_t channel_stride,
                                int64_t inner_stride, struct int8_product *p,
                                struct graft_error *err);
+/* The bounds of its tail, in units of y and within what y can hold; false: there are other
+   functions. */
+bool int8_read_clip(const struct gr_case *c, const struct int8_product *p, float *low, float *high);
 void int8_clear(struct int8_product *p);
 
 #endif

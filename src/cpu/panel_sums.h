@@ -2,9 +2,7 @@
 #ifndef GR_CPU_PANEL_SUMS_H
 #define GR_CPU_PANEL_SUMS_H
 
-#include <immintrin.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include "cpu/zmm.h"
 #include <string.h>
 
 /* PANEL_AHEAD: bytes of w that are asked for before they are needed; they may lie far away. */
@@ -101,6 +99,26 @@ panel_sums_bf16(const int rows, const bool wide, int64_t k, const char *x, int64
         panel_add_pair(rows, wide, false, x + i * 2, x_step, w + i * 64, acc);
     if (i < k)
         panel_add_pair(rows, wide, true, x + i * 2, x_step, w + i * 64, acc);
+}
+
+/* The same in 8 bits, with w (k / 4, 32, 4), always all 32 columns. x is unsigned once it is
+   flipped. */
+ZMM_INLINE void panel_sums_int8(const int rows, int64_t k, const char *x, int64_t x_step,
+                                const char *w, uint32_t flip, __m512i acc[PANEL_ROWS][2])
+{
+    const __m512i f = _mm512_set1_epi32((int)flip);
+    for (int64_t i = 0; i < k; i += 4, w += 128) {
+        const __m512i a = _mm512_loadu_si512(w), b = _mm512_loadu_si512(w + 64);
+        panel_ask(w);
+        PANEL_UNROLL for (int r = 0; r < rows; r++)
+        {
+            int32_t four;
+            memcpy(&four, x + r * x_step + i, sizeof four);
+            const __m512i v = _mm512_xor_si512(_mm512_set1_epi32(four), f);
+            acc[r][0] = zmm_dot_fours(acc[r][0], v, a);
+            acc[r][1] = zmm_dot_fours(acc[r][1], v, b);
+        }
+    }
 }
 
 #endif

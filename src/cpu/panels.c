@@ -8,8 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TARGET       __attribute__((target("avx512f,avx512bw,avx512bf16")))
-#define TARGET_TILES __attribute__((target("avx512f,avx512bw,avx512bf16,amx-tile,amx-bf16")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+#define TARGET_TILES                                                                               \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,amx-tile,amx-bf16")))
 #define TILES_INLINE static inline __attribute__((always_inline)) TARGET_TILES
 #define INLINE       static inline __attribute__((always_inline)) TARGET
 
@@ -39,9 +40,16 @@ enum panel_unit panels_get_unit(bool bf16)
                                    : PANEL_BF16;
 }
 
+bool panels_have_int8(void)
+{
+    return gr_cpu_has_int8() && panels_get_unit(true) == PANEL_BF16;
+}
+
 bool panels_suit(enum panel_unit unit, int64_t m, int64_t k)
 {
-    return unit != PANEL_TILES || (m >= TILE_ROWS && tile_depth(k));
+    return unit == PANEL_INT8    ? k % 4 == 0
+           : unit == PANEL_TILES ? m >= TILE_ROWS && tile_depth(k)
+                                 : true;
 }
 
 static int64_t n_panels(const struct panels *p)
@@ -52,7 +60,8 @@ static int64_t n_panels(const struct panels *p)
 /* Bytes of w in one panel, for one tap and for all. */
 static size_t tap_size(const struct panels *p)
 {
-    return (size_t)(p->unit == PANEL_F32 ? p->k : (p->k + 1) / 2) * PANEL * 4;
+    const int64_t each = p->unit == PANEL_F32 ? 1 : p->unit == PANEL_INT8 ? 4 : 2;
+    return (size_t)((p->k + each - 1) / each) * PANEL * 4;
 }
 
 static size_t panel_size(const struct panels *p)
@@ -62,14 +71,19 @@ static size_t panel_size(const struct panels *p)
 
 size_t panels_get_weights_size(const struct panels *p)
 {
-    return (size_t)n_panels(p) * (panel_size(p) + PANEL * sizeof *p->b);
+    const size_t column =
+        p->unit == PANEL_INT8 ? sizeof *p->b + sizeof *p->scale + sizeof *p->start : sizeof *p->b;
+    return (size_t)n_panels(p) * (panel_size(p) + PANEL * column);
 }
 
 void panels_clear(struct panels *p)
 {
     gr_free_aligned(p->w);
     gr_free_aligned(p->b);
-    p->w = p->b = NULL;
+    gr_free_aligned(p->scale);
+    gr_free_aligned(p->start);
+    p->w = p->b = p->scale = NULL;
+    p->start = NULL;
 }
 
 /* Weights for which it pays to wake the other threads. */
@@ -146,6 +160,54 @@ enum graft_status panels_init_conv(struct panels *p, enum panel_unit unit, const
     if (!s)
         s = panels_init(p, unit, shape->dim[1], shape->dim[0], shape->dim[2] * shape->dim[3],
                         w.data, bias ? b.data : NULL, err);
+    gr_tensor_clear(&w);
+    gr_tensor_clear(&b);
+    return s;
+}
+
+enum graft_status panels_init_int8(struct panels *p, int64_t k, int64_t n, int64_t column_step,
+                                   int64_t row_step, const struct int8_product *q,
+                                   struct graft_error *err)
+{
+    *p = (struct panels){.k = k, .n = n, .taps = 1, .unit = PANEL_INT8};
+    const size_t columns = (size_t)n_panels(p) * PANEL;
+    p->flip = q->src == GR_I8 ? 0x80808080 : 0; /* x + 128 */
+    p->w = gr_alloc_aligned((size_t)n_panels(p) * panel_size(p), true);
+    p->b = gr_alloc_aligned(columns * sizeof *p->b, true);
+    p->scale = gr_alloc_aligned(columns * sizeof *p->scale, true);
+    p->start = gr_alloc_aligned(columns * sizeof *p->start, true);
+    if (!p->w || !p->b || !p->scale || !p->start) {
+        panels_clear(p);
+        return gr_error_nomem(err);
+    }
+    for (int64_t j = 0; j < n; j++) {
+        int8_t *to = (int8_t *)p->w + (size_t)(j / PANEL) * panel_size(p) + j % PANEL * 4;
+        int32_t sum = 0;
+        for (int64_t i = 0; i < k; i++) {
+            const int8_t w = q->w[j * column_step + i * row_step];
+            to[i / 4 * 4 * PANEL + i % 4] = w;
+            sum += w;
+        }
+        p->scale[j] = q->product[j];
+        p->b[j] = q->bias[j] * q->product[j];
+        p->start[j] = p->flip ? -128 * sum : 0;
+    }
+    return GRAFT_OK;
+}
+
+enum graft_status panels_init_conv_int8(struct panels *p, const struct gr_case *c,
+                                        struct int8_product *q, struct graft_error *err)
+{
+    const struct gr_tensor *bias = gr_conv_bias(c);
+    const int64_t n = c->in[1].shape.dim[0], k = c->in[1].shape.dim[1];
+    struct gr_tensor w = {0}, b = {0};
+    enum graft_status s = gr_const_f32(c->konst[1], &w, err);
+    if (!s && bias)
+        s = gr_const_f32(bias, &b, err);
+    if (!s)
+        s = int8_prepare(c, w.data, b.data, n, k, k, 1, q, err);
+    if (!s)
+        s = panels_init_int8(p, k, n, k, 1, q, err);
     gr_tensor_clear(&w);
     gr_tensor_clear(&b);
     return s;
@@ -383,7 +445,7 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
         acc[r][1] = _mm512_load_ps(b + 16);
     }
     x += at * x_step;
-    const bool pairs = x_dtype == GR_BF16 && !t->add_f32;
+    const bool pairs = t->add_dtype == GR_BF16;
     if (add) /* what the next panel adds to these rows is on its way meanwhile */
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {
@@ -409,7 +471,7 @@ INLINE void run_rows(const int rows, const bool wide, enum gr_dtype x_dtype, enu
             _mm512_store_ps(sums + r * PANEL + 16, acc[r][1]);
         }
         finish_gelu(t, rows, sums, y, mask);
-    } else if (add && y_dtype == GR_F32 && t->add_f32)
+    } else if (add && y_dtype == GR_F32 && t->add_dtype == GR_F32)
         PANEL_UNROLL for (int r = 0; r < rows; r++)
             finish(&v, wide, GR_F32, GR_F32, mask, add + r * add_step, y + r * y_step, acc[r][0],
                    acc[r][1]);
@@ -457,12 +519,116 @@ TARGET static void run_bf16(const struct panels *p, int64_t panel, int64_t m, co
         run_groups(false, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
+/* 32 numbers of `add`, of which those in the mask are there. */
+INLINE void load_added(enum gr_dtype dtype, const char *p, __mmask32 m, __m512 v[2])
+{
+    if (dtype == GR_F32) {
+        v[0] = _mm512_maskz_loadu_ps((__mmask16)m, p);
+        v[1] = _mm512_maskz_loadu_ps((__mmask16)(m >> 16), p + 64);
+    } else if (dtype == GR_BF16) {
+        const __m512i raw = _mm512_maskz_loadu_epi16(m, p);
+        for (int h = 0; h < 2; h++)
+            v[h] = (__m512)_mm512_slli_epi32(
+                _mm512_cvtepu16_epi32(h ? _mm512_extracti64x4_epi64(raw, 1)
+                                        : _mm512_castsi512_si256(raw)),
+                16);
+    } else {
+        const __m256i raw = _mm256_maskz_loadu_epi8(m, p);
+        for (int h = 0; h < 2; h++) {
+            const __m128i half = h ? _mm256_extracti128_si256(raw, 1) : _mm256_castsi256_si128(raw);
+            v[h] = _mm512_cvtepi32_ps(dtype == GR_U8 ? _mm512_cvtepu8_epi32(half)
+                                                     : _mm512_cvtepi8_epi32(half));
+        }
+    }
+}
+
+INLINE void store_any(enum gr_dtype dtype, char *p, __mmask32 m, const __m512 v[2])
+{
+    if (dtype == GR_F32) {
+        _mm512_mask_storeu_ps(p, (__mmask16)m, v[0]);
+        _mm512_mask_storeu_ps(p + 64, (__mmask16)(m >> 16), v[1]);
+    } else if (dtype == GR_BF16) {
+        _mm512_mask_storeu_epi16(p, m, (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]));
+    } else { /* within the range, signed or not */
+        const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[0])),
+                      high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[1]));
+        _mm256_mask_storeu_epi8(p, m, _mm256_set_m128i(high, low));
+    }
+}
+
+#define EACH_ROW PANEL_UNROLL for (int r = 0; r < rows; r++)
+
+/* As run_rows. Types are decided here, once for all rows. */
+INLINE void run_rows_int8(const int rows, const struct panels *p, int64_t panel, int64_t at,
+                          const char *x, int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+{
+    const int64_t y_step = t->y_step, add_step = t->add_step;
+    char *y = (char *)t->y + at * y_step;
+    const char *add = t->add ? (const char *)t->add + at * add_step : NULL;
+    __m512i acc[PANEL_ROWS][2];
+    __m512 sums[PANEL_ROWS][2];
+    EACH_ROW
+    {
+        acc[r][0] = _mm512_load_si512(p->start + panel * PANEL);
+        acc[r][1] = _mm512_load_si512(p->start + panel * PANEL + 16);
+    }
+    if (add) /* what the next panel adds to these rows is on its way meanwhile */
+        EACH_ROW _mm_prefetch(add + r * add_step + (int64_t)gr_dtype_size(t->add_dtype) * PANEL,
+                              _MM_HINT_T0);
+    panel_sums_int8(rows, p->k, x + at * x_step, x_step,
+                    (const char *)p->w + (size_t)panel * panel_size(p), p->flip, acc);
+    for (int h = 0; h < 2; h++) {
+        const __m512 scale = _mm512_load_ps(p->scale + panel * PANEL + h * 16),
+                     b = _mm512_load_ps(p->b + panel * PANEL + h * 16);
+        EACH_ROW sums[r][h] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc[r][h]), scale, b);
+    }
+#define ADD(DTYPE)                                                                                 \
+    EACH_ROW                                                                                       \
+    {                                                                                              \
+        __m512 v[2];                                                                               \
+        load_added(DTYPE, add + r * add_step, mask, v);                                            \
+        for (int h = 0; h < 2; h++)                                                                \
+            sums[r][h] = _mm512_fmadd_ps(v[h], scale, sums[r][h]);                                 \
+    }
+    if (add) {
+        const __m512 scale = _mm512_set1_ps(t->add_scale);
+        if (t->add_dtype == GR_I8)
+            ADD(GR_I8)
+        else if (t->add_dtype == GR_U8)
+            ADD(GR_U8)
+        else if (t->add_dtype == GR_BF16)
+            ADD(GR_BF16)
+        else
+            ADD(GR_F32)
+    }
+    const struct bounds v = load_bounds(t);
+    for (int h = 0; h < 2; h++)
+        EACH_ROW sums[r][h] = _mm512_min_ps(v.high, _mm512_max_ps(v.low, sums[r][h]));
+    if (t->y_dtype == GR_F32)
+        EACH_ROW store_any(GR_F32, y + r * y_step, mask, sums[r]);
+    else if (t->y_dtype == GR_BF16)
+        EACH_ROW store_any(GR_BF16, y + r * y_step, mask, sums[r]);
+    else
+        EACH_ROW store_any(GR_U8, y + r * y_step, mask, sums[r]);
+}
+
+TARGET static void run_int8(const struct panels *p, int64_t panel, int64_t m, const char *x,
+                            int64_t x_step, const struct panel_tail *t, __mmask32 mask)
+{
+    for (int64_t at = 0, n; at < m; at += n) {
+        n = panel_group(m - at);
+#define ROWS_INT8(rows) run_rows_int8(rows, p, panel, at, x, x_step, t, mask)
+        PANEL_SWITCH(n, ROWS_INT8);
+    }
+}
+
 void panels_run(const struct panels *p, int64_t panel, int64_t m, const void *x, int64_t x_step,
                 const struct panel_tail *t)
 {
     const __mmask32 mask = t->n < PANEL ? ((__mmask32)1 << t->n) - 1 : ~(__mmask32)0;
     (p->unit == PANEL_TILES  ? run_in_tiles
      : p->unit == PANEL_BF16 ? run_bf16
+     : p->unit == PANEL_INT8 ? run_int8
                              : run_f32)(p, panel, m, x, x_step, t, mask);
 }
 

@@ -1,9 +1,9 @@
 /* Pixels times a constant matrix, 32 columns of it at a time: what fused kernels are made of. In
-   fp32 or in bf16, with AVX-512 or in AMX tiles, sums in fp32. x86 only. */
+   fp32, bf16 or 8 bits, with AVX-512 or in AMX tiles, sums in fp32 or 32-bit integers. x86 only. */
 #ifndef GR_CPU_PANELS_H
 #define GR_CPU_PANELS_H
 
-#include "core/kernel.h"
+#include "cpu/int8.h"
 
 enum { PANEL = 32 };
 
@@ -12,10 +12,13 @@ enum panel_unit {
     PANEL_NONE, /* this processor cannot */
     PANEL_F32,
     PANEL_BF16, /* pairs of bf16 in vectors */
+    PANEL_INT8, /* fours of 8-bit integers in vectors */
     PANEL_TILES /* bf16 in AMX tiles */
 };
 /* The fastest one here for x in bf16, or in fp32. */
 enum panel_unit panels_get_unit(bool bf16);
+/* Whether there is PANEL_INT8, and nothing faster. */
+bool panels_have_int8(void);
 
 /* y = x w + b; x has k columns, w and b n. Or a sum of such products, one for each tap of a window,
    where x begins at another place for each. */
@@ -26,8 +29,13 @@ struct panels {
     enum panel_unit unit;
     int64_t depth; /* rows of w in one tile */
     void *w;  /* fp32: (panel, tap, k, 32). bf16: (panel, tap, k / 2 rounded up, 32, 2), for tiles
-                 (panel, k / depth, tap, 2, depth / 2, 16, 2) */
+                 (panel, k / depth, tap, 2, depth / 2, 16, 2). 8 bits: (panel, k / 4, 32, 4) */
     float *b; /* (panel, 32) */
+    /* 8 bits: each sum is multiplied by this before b is added; where it begins, and what is done
+       to four numbers of x at once, so that signed ones count as unsigned. */
+    float *scale;   /* (panel, 32) */
+    int32_t *start; /* (panel, 32) */
+    uint32_t flip;
 };
 /* `w` is (n, k, taps), b may be NULL. */
 enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k, int64_t n,
@@ -36,20 +44,31 @@ enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k,
 /* The weights of a convolution, for which gr_is_const_conv holds, with at most so many taps. */
 enum graft_status panels_init_conv(struct panels *p, enum panel_unit unit, const struct gr_case *c,
                                    struct graft_error *err);
+/* What int8_prepare made of a case: one tap, and weights of column j at w[j * column_step + i *
+   row_step]. */
+enum graft_status panels_init_int8(struct panels *p, int64_t k, int64_t n, int64_t column_step,
+                                   int64_t row_step, const struct int8_product *q,
+                                   struct graft_error *err);
+/* A convolution with one tap, for which int8_suits and gr_is_const_conv hold; q: for its tail, to
+   be cleared also on failure. */
+enum graft_status panels_init_conv_int8(struct panels *p, const struct gr_case *c,
+                                        struct int8_product *q, struct graft_error *err);
 void panels_clear(struct panels *p); /* may be called twice */
 size_t panels_get_weights_size(const struct panels *p);
 /* Whether m rows of x with k columns can be multiplied. */
 bool panels_suit(enum panel_unit unit, int64_t m, int64_t k);
 
 /* What becomes of the sums: y = min(max(sum + add, low), high), or gelu(sum). Steps: bytes from row
-   to row. */
+   to row. To 8 bits y is rounded, and low and high must be within them. */
 struct panel_tail {
     void *y; /* of the panel's first column, as add */
     int64_t y_step;
     enum gr_dtype y_dtype;
-    const void *add; /* as x in type, or fp32 as y; NULL: nothing */
+    const void *add; /* NULL: nothing */
     int64_t add_step;
-    bool add_f32, gelu; /* not with tiles */
+    enum gr_dtype add_dtype; /* that of x, or where y is fp32 that; with x in 8 bits any */
+    float add_scale;         /* add is multiplied by it, with x in 8 bits */
+    bool gelu;               /* not with tiles, and not in 8 bits */
     float low, high;
     int64_t n;            /* columns that are stored, at most 32 */
     const int32_t *place; /* of each row of sums: row of y, or -1; NULL: all in turn. Of tiles only,

@@ -7,7 +7,7 @@
 #include <omp.h>
 #include <string.h>
 #ifdef __x86_64__
-#include <immintrin.h>
+#include "cpu/zmm.h"
 #endif
 
 /* Runs one block of work and returns how much it was: operations or bytes. */
@@ -59,19 +59,17 @@ __attribute__((target("avx512f,avx512bf16"))) static double bf16_avx512(float *b
 }
 
 /* Fours of 8-bit integers, added up in 32 bits. */
-__attribute__((target("avx512f,avx512vnni"))) static double int8_avx512(float *block, size_t size)
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) static double
+int8_avx512(float *block, size_t size)
 {
     enum { N = 24 };
     __m512i sum[N];
     const __m512i by = _mm512_set1_epi8((char)(block[1] + 1));
     (void)size;
-    for (int i = 0; i < N; i++)
-        sum[i] = _mm512_set1_epi32(i);
+    _Pragma("GCC unroll 24") for (int i = 0; i < N; i++) sum[i] = _mm512_set1_epi32(i);
     for (int r = 0; r < ROUNDS; r++)
-        _Pragma("GCC unroll 24") for (int i = 0; i < N; i++) sum[i] =
-            _mm512_dpbusd_epi32(sum[i], by, by);
-    for (int i = 1; i < N; i++)
-        sum[0] = _mm512_add_epi32(sum[0], sum[i]);
+        _Pragma("GCC unroll 24") for (int i = 0; i < N; i++) sum[i] = zmm_dot_fours(sum[i], by, by);
+    _Pragma("GCC unroll 24") for (int i = 1; i < N; i++) sum[0] = _mm512_add_epi32(sum[0], sum[i]);
     _mm512_storeu_si512(block + 16, sum[0]);
     return 2.0 * ROUNDS * N * 64;
 }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum { ZMM_LANES = 16 };
-#define ZMM_TARGET __attribute__((target("avx512f,avx512bw,avx512bf16")))
+#define ZMM_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 #define ZMM_INLINE static inline __attribute__((always_inline)) ZMM_TARGET
 
 ZMM_INLINE __m512 zmm_load(const bool bf16, const void *p, int64_t i)
@@ -25,6 +25,14 @@ ZMM_INLINE void zmm_store(const bool bf16, void *p, int64_t i, __m512 v)
         _mm256_storeu_si256((void *)((uint16_t *)p + i), (__m256i)_mm512_cvtneps_pbh(v));
     else
         _mm512_storeu_ps((float *)p + i, v);
+}
+
+/* Fours of products of u, unsigned, with s, signed 8-bit integers, added to 32-bit sums. GCC 12
+   copies registers back and forth around the intrinsic. */
+ZMM_INLINE __m512i zmm_dot_fours(__m512i sums, __m512i u, __m512i s)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(u), "v"(s));
+    return sums;
 }
 
 /* Number j of register i becomes number i of register j. */

@@ -2,6 +2,7 @@
 #include "exec/trainer.h"
 #include "base/mem.h"
 #include "exec/trainer_steps.h"
+#include <omp.h>
 #include <sys/mman.h>
 
 void gr_trainer_options_init(struct gr_trainer_options *o)
@@ -124,6 +125,11 @@ size_t gr_trainer_get_work_size(const struct gr_trainer *t)
     return t->work_size;
 }
 
+bool gr_trainer_is_alone(const struct gr_trainer *t)
+{
+    return t->alone;
+}
+
 enum gr_trainer_keep gr_trainer_get_keep(const struct gr_trainer *t)
 {
     return t->keep;
@@ -207,21 +213,32 @@ static enum graft_status run_step(struct gr_trainer *t, const struct train_step 
     return GRAFT_OK;
 }
 
+/* As many threads as it was planned for; returns what to go back to. */
+static int take_threads(const struct gr_trainer *t)
+{
+    const int threads = omp_get_max_threads();
+    if (t->alone)
+        omp_set_num_threads(1);
+    return threads;
+}
+
 enum graft_status gr_trainer_forward(struct gr_trainer *t, const void *const *inputs, bool training,
                                      uint64_t step, float *logits, struct graft_error *err)
 {
+    const int threads = take_threads(t);
+    enum graft_status s = GRAFT_OK;
     t->trained = false;
     t->step = step;
     for (size_t i = 0; i < t->n_inputs; i++)
         t->given[i] = inputs[i];
-    for (size_t i = 0; i < t->n_steps; i++) {
+    for (size_t i = 0; !s && i < t->n_steps; i++) {
         const struct train_step *st = &t->steps[i];
-        if (!st->kernel)
-            continue;
-        enum graft_status s = run_step(t, st, PASS_FORWARD, training, st->scratch, NULL, NULL, err);
-        if (s)
-            return s;
+        if (st->kernel)
+            s = run_step(t, st, PASS_FORWARD, training, st->scratch, NULL, NULL, err);
     }
+    omp_set_num_threads(threads);
+    if (s)
+        return s;
     memcpy(logits, address(t, t->logits, NULL, NULL), t->logits_size);
     t->trained = training;
     return GRAFT_OK;
@@ -233,6 +250,7 @@ enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits
     enum graft_status s = GRAFT_OK;
     if (!t->trained)
         return gr_error(err, GRAFT_E_ARG, "backward needs a forward for training before it");
+    const int threads = take_threads(t);
     for (size_t i = 0; i < t->n_vars; i++) { /* what the logits do not depend on */
         const struct train_var *v = &t->vars[i];
         if (v->param >= 0 && v->grad < 0)
@@ -255,6 +273,7 @@ enum graft_status gr_trainer_backward(struct gr_trainer *t, const float *dlogits
             memcpy(dst, src, b->count);
         tell(t, NULL, TRAIN_BACKWARD);
     }
+    omp_set_num_threads(threads);
     t->trained = false;
     return s;
 }

@@ -63,6 +63,8 @@ float *gr_trainer_stats(struct gr_trainer *t, size_t *size);
 /* Bytes of activations, gradients and scratch. */
 size_t gr_trainer_get_work_size(const struct gr_trainer *t);
 enum gr_trainer_keep gr_trainer_get_keep(const struct gr_trainer *t);
+/* Whether one thread does it all, because a step is so small. */
+bool gr_trainer_is_alone(const struct gr_trainer *t);
 
 /* logits (batch, classes). training false: no dropout, stored batch-norm statistics, and nothing is
    kept for backward; else backward reads the inputs once more, from where they lie. `step` names

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "core/op.h"
 #include "exec/trainer_plan.h"
+#include <omp.h>
 
 /* Which values depend on a parameter, and on which of them the output depends. */
 static void mark(struct train_planner *w)
@@ -321,6 +322,29 @@ static enum graft_status plan_all(struct train_planner *w, struct graft_error *e
     return train_plan_memory(w, logits, err);
 }
 
+/* Below so many multiply-adds a step of training takes one thread a few milliseconds. More would
+   wait for each other after each of its parts, and where others use the cores too that takes a
+   time slice each: ten times as long as the work. */
+#define FEW_MACS 0.4e9
+
+/* Of a step: for each product forward two go back. */
+static double count_macs(const struct train_planner *w)
+{
+    const struct gr_type *type = w->t->types.type;
+    double sum = 0;
+    for (size_t i = 0; i < w->g->n_nodes; i++) {
+        const struct gr_node *n = &w->g->nodes[i];
+        if (!w->needed[i] || !n->op || !n->op->macs)
+            continue;
+        for (int k = 0; k < n->n_in + n->n_out; k++) {
+            const int v = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
+            w->types[k] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : type[v];
+        }
+        sum += 3 * n->op->macs(n, n->n_in, w->types, w->types + n->n_in);
+    }
+    return sum;
+}
+
 enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int output,
                              const struct gr_shape *input_shapes, size_t n_params,
                              const int *params, struct graft_error *err)
@@ -362,7 +386,12 @@ enum graft_status train_plan(struct gr_trainer *t, const struct gr_graph *g, int
         for (size_t i = 0; i < n_values; i++)
             w.first_var[i] = -1;
         mark(&w);
+        const int threads = omp_get_max_threads();
+        t->alone = count_macs(&w) < FEW_MACS;
+        if (t->alone) /* kernels divide their work among the threads that they see now */
+            omp_set_num_threads(1);
         s = plan_all(&w, err);
+        omp_set_num_threads(threads);
     }
     gr_free(w.needed);
     gr_free(w.live);

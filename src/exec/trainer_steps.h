@@ -70,6 +70,7 @@ struct gr_trainer {
     size_t n_inputs;
     int *again; /* per slot: where forward puts it when a step is done again, or -1 */
     enum gr_trainer_keep keep;
+    bool alone; /* one thread does it all */
     int logits; /* slot */
     size_t logits_size;
     int most_args;

@@ -326,6 +326,8 @@ static enum graft_status plan_training(struct bench *b, struct graft_error *err)
         return gr_error_nomem(err);
     for (size_t i = 0; i < n; i++)
         b->dlogits[i] = (float)gr_rng_normal(2, 0, i) / (float)n;
+    if (gr_trainer_is_alone(b->trainer) && omp_get_max_threads() > 1)
+        gr_note(b->ev, "bench", "a step is so small that one thread does it all");
     b->n_steps = gr_trainer_n_moments(b->trainer) + 1;
     r->parts = 1;
     r->precision = bf16 ? GRAFT_PRECISION_BF16 : GRAFT_PRECISION_FP32;

@@ -155,7 +155,7 @@ enum graft_status gr_network_keep_hash(struct gr_network *net, struct graft_erro
 enum graft_status gr_network_hash(const struct gr_network *net, struct gr_hash *key,
                                   struct graft_error *err)
 {
-    enum { VERSION = 4 };
+    enum { VERSION = 5 };
     struct gr_hash graph = net->graph_hash;
     enum graft_status s = net->hashed ? GRAFT_OK : hash_graph(net, &graph, err);
     if (s)

@@ -82,7 +82,8 @@ enum graft_status gr_network_calibrate(struct gr_network *net, const struct gr_m
             all += info.macs > 0;
         }
         gr_note(ev, "precision",
-                "int8: %zu of %zu products in 8 bits, ranges of %zu values from %zu pictures",
+                "int8: %zu of %zu steps with products read 8 bits, ranges of %zu values from %zu "
+                "pictures",
                 layers, all, n_ranges, read);
     }
     gr_picture_reader_clear(&reader);

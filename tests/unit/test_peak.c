@@ -39,12 +39,12 @@ static void test_least_time_is_the_longer_one(void **state)
                                .bf16 = 1000,
                                .size = {10, 20, 30, 40, 50, 60},
                                .bytes = {60, 50, 40, 30, 20, 10}};
-    assert_true(gr_peaks_least(&p, false, 500, 0) == 5);
-    assert_true(gr_peaks_least(&p, true, 500, 0) == 0.5);
-    assert_true(gr_peaks_least(&p, false, 0, 20) == 20.0 / 60);   /* 10 in each thread */
-    assert_true(gr_peaks_least(&p, false, 0, 30) == 30.0 / 50);   /* 15 */
-    assert_true(gr_peaks_least(&p, false, 0, 900) == 900.0 / 10); /* more than any block */
-    assert_true(gr_peaks_least(&p, false, 500, 900) == 90);
+    assert_true(gr_peaks_least(&p, p.fp32, 500, 0) == 5);
+    assert_true(gr_peaks_least(&p, p.bf16, 500, 0) == 0.5);
+    assert_true(gr_peaks_least(&p, p.fp32, 0, 20) == 20.0 / 60);   /* 10 in each thread */
+    assert_true(gr_peaks_least(&p, p.fp32, 0, 30) == 30.0 / 50);   /* 15 */
+    assert_true(gr_peaks_least(&p, p.fp32, 0, 900) == 900.0 / 10); /* more than any block */
+    assert_true(gr_peaks_least(&p, p.fp32, 500, 900) == 90);
 }
 
 int main(void)
