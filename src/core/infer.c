@@ -164,6 +164,18 @@ struct scratch { /* per-node arrays, as long as the longest lists */
     double work;    /* that computing them may still take */
 };
 
+double gr_node_macs(const struct gr_node *n, const struct gr_inferred *types)
+{
+    enum { MOST = 16 }; /* inputs of what multiplies */
+    struct gr_type in[MOST] = {0};
+    if (!n->op || !n->op->macs || n->n_in > MOST || n->out[0] < 0)
+        return 0;
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] >= 0)
+            in[k] = types->type[n->in[k]];
+    return n->op->macs(n, n->n_in, in, &types->type[n->out[0]]);
+}
+
 static bool all_finite_sizes(const struct gr_type *t)
 {
     return gr_shape_count(&t->shape) >= 0 && t->shape.rank >= 0 && t->shape.rank <= GR_MAX_RANK;

@@ -19,6 +19,9 @@ enum graft_status gr_graph_infer(const struct gr_graph *g, const struct gr_type 
                                  struct graft_error *err);
 void gr_inferred_clear(struct gr_inferred *r);
 
+/* Multiply-adds of a node; 0 where nothing is multiplied. */
+double gr_node_macs(const struct gr_node *n, const struct gr_inferred *types);
+
 /* Runs one operator's reference on tensors of any dtype. out[i] are new tensors. */
 enum graft_status gr_op_run_ref(const struct gr_node *node, int n_in,
                                 const struct gr_tensor *const *in, int n_out,

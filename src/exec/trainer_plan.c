@@ -330,18 +330,10 @@ static enum graft_status plan_all(struct train_planner *w, struct graft_error *e
 /* Of a step: for each product forward two go back. */
 static double count_macs(const struct train_planner *w)
 {
-    const struct gr_type *type = w->t->types.type;
     double sum = 0;
-    for (size_t i = 0; i < w->g->n_nodes; i++) {
-        const struct gr_node *n = &w->g->nodes[i];
-        if (!w->needed[i] || !n->op || !n->op->macs)
-            continue;
-        for (int k = 0; k < n->n_in + n->n_out; k++) {
-            const int v = k < n->n_in ? n->in[k] : n->out[k - n->n_in];
-            w->types[k] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : type[v];
-        }
-        sum += 3 * n->op->macs(n, n->n_in, w->types, w->types + n->n_in);
-    }
+    for (size_t i = 0; i < w->g->n_nodes; i++)
+        if (w->needed[i])
+            sum += 3 * gr_node_macs(&w->g->nodes[i], &w->t->types);
     return sum;
 }
 

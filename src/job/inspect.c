@@ -21,17 +21,6 @@ static void *keep(struct teller *t, size_t n, size_t size)
     return p;
 }
 
-static double count_macs(const struct teller *t, const struct gr_node *n)
-{
-    struct gr_type in[16] = {0};
-    if (!n->op || !n->op->macs || n->n_in > 16 || n->out[0] < 0)
-        return 0;
-    for (int k = 0; k < n->n_in; k++)
-        if (n->in[k] >= 0)
-            in[k] = t->types.type[n->in[k]];
-    return n->op->macs(n, n->n_in, in, &t->types.type[n->out[0]]);
-}
-
 static void tell_stages(struct teller *t, const struct gr_stage *list, size_t n)
 {
     const struct gr_graph *g = t->model->m.graph;
@@ -46,7 +35,7 @@ static void tell_stages(struct teller *t, const struct gr_stage *list, size_t n)
         s->n_nodes = (int)(list[i].last - list[i].first + 1);
         s->n_params = list[i].n_params;
         for (size_t k = list[i].first; k <= list[i].last; k++)
-            s->macs += count_macs(t, &g->nodes[k]);
+            s->macs += gr_node_macs(&g->nodes[k], &t->types);
         info->n_params += s->n_params;
         info->n_weight_bytes += list[i].n_weight_bytes;
         info->macs += s->macs;

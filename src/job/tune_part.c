@@ -112,13 +112,46 @@ static enum graft_status read_choice(const struct gr_graph *g, const struct gr_s
     return gr_error(err, GRAFT_E_ARG, "unfreeze %s fits no weight's name", unfreeze);
 }
 
-/* The last cut point before node `first`; the network's input where there is none. */
-static int find_border(const struct gr_graph *g, const int *cuts, size_t n, size_t first)
+/* May node n run in every step of training as it does once below the border? */
+static bool is_fixed(const struct gr_node *n, enum gr_bn_mode bn)
 {
-    int border = g->inputs[0];
-    for (size_t i = 0; i < n; i++)
-        if (g->values[cuts[i]].producer >= 0 && (size_t)g->values[cuts[i]].producer < first)
+    return !gr_node_is(n, "Dropout") &&
+           (bn == GR_BN_FROZEN || !gr_node_is(n, "BatchNormalization"));
+}
+
+/* The last cut point before node `first`, or the network's input. Values there are kept for every
+   example: an earlier cut point with at most half of them is taken instead where what lies between,
+   which runs in each step then, is little work: a MobileNet's stages begin within a block, where it
+   is widest. */
+static int find_border(const struct gr_graph *g, const struct gr_inferred *types, const int *cuts,
+                       size_t n, size_t first, enum gr_bn_mode bn)
+{
+    const double little = 0.05;
+    double above = 0, between = 0;
+    size_t last = n, at = first;
+    while (last && (g->values[cuts[last - 1]].producer < 0 ||
+                    (size_t)g->values[cuts[last - 1]].producer >= first))
+        last--;
+    if (!last)
+        return g->inputs[0];
+    int border = cuts[last - 1];
+    int64_t size = gr_shape_count(&types->type[border].shape) / 2;
+    for (size_t i = first; i < g->n_nodes; i++)
+        above += gr_node_macs(&g->nodes[i], types);
+    for (size_t i = last; i-- > 0 && g->values[cuts[i]].producer >= 0;) {
+        const int64_t count = gr_shape_count(&types->type[cuts[i]].shape);
+        for (; at > (size_t)g->values[cuts[i]].producer + 1; at--) {
+            if (!is_fixed(&g->nodes[at - 1], bn))
+                return border;
+            between += gr_node_macs(&g->nodes[at - 1], types);
+        }
+        if (between > little * above)
+            return border;
+        if (count > 0 && count <= size) {
             border = cuts[i];
+            size = count - 1;
+        }
+    }
     return border;
 }
 
@@ -207,7 +240,7 @@ enum graft_status gr_moving_choose(const struct gr_model *m, const struct gr_gra
     if (!s)
         s = read_choice(whole, stages, n_stages, unfreeze, head_node, bn, &c, err);
     if (!s) {
-        out->border = find_border(whole, cuts, n_cuts, c.first);
+        out->border = find_border(backbone, &types, cuts, n_cuts, c.first, bn);
         out->from_pictures = out->border == whole->inputs[0];
         s = list_params(whole, &c, stages, n_stages, head_node, bn, out, err);
     }
