@@ -254,14 +254,15 @@ TARGET static void pack_values_pairs(const struct attention *a, const void *x, v
     }
 }
 
-INLINE void sums_v4(bool pairs, const int rows, int64_t k, const void *x, int64_t x_step,
+/* Not `wide`: of the first 16 columns only. */
+INLINE void sums_v4(bool pairs, bool wide, const int rows, int64_t k, const void *x, int64_t x_step,
                     const void *w, __m512 acc[ROWS][2])
 {
     PANEL_UNROLL for (int r = 0; r < rows; r++) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
     if (pairs)
-        panel_sums_bf16(rows, true, k, x, x_step * 4, w, acc);
+        panel_sums_bf16(rows, wide, k, x, x_step * 4, w, acc);
     else
-        panel_sums(rows, true, k, x, x_step, w, acc);
+        panel_sums(rows, wide, k, x, x_step, w, acc);
 }
 
 INLINE void score_rows(bool pairs, const int rows, const struct attention *a, struct block *b)
@@ -269,9 +270,12 @@ INLINE void score_rows(bool pairs, const int rows, const struct attention *a, st
     const int64_t step = padded_keys(a), panel = a->key_rows * COLUMNS;
     const __m512 scale = _mm512_set1_ps(a->scale * a->loops->base);
     for (int64_t c = 0; c < step; c += COLUMNS) {
+        const float *keys = (const float *)b->keys + c / COLUMNS * panel;
         __m512 acc[ROWS][2];
-        sums_v4(pairs, rows, a->at.width, b->q, a->key_rows,
-                (const float *)b->keys + c / COLUMNS * panel, acc);
+        if (a->at.keys - c > COLUMNS / 2)
+            sums_v4(pairs, true, rows, a->at.width, b->q, a->key_rows, keys, acc);
+        else
+            sums_v4(pairs, false, rows, a->at.width, b->q, a->key_rows, keys, acc);
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {
             _mm512_store_ps(b->scores + r * step + c, _mm512_mul_ps(acc[r][0], scale));
@@ -355,7 +359,7 @@ INLINE void sum_rows(bool pairs, const int rows, const struct attention *a, cons
         const int64_t n = a->at.out_width - c;
         const __mmask32 m = n < COLUMNS ? ((__mmask32)1 << n) - 1 : ~(__mmask32)0;
         __m512 acc[ROWS][2];
-        sums_v4(pairs, rows, a->at.keys, pairs ? b->shares : b->scores, rows_step(a),
+        sums_v4(pairs, true, rows, a->at.keys, pairs ? b->shares : b->scores, rows_step(a),
                 (const float *)b->values + c / COLUMNS * panel, acc);
         PANEL_UNROLL for (int r = 0; r < rows; r++)
         {

@@ -2,7 +2,14 @@
 #include "base/mem.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
+#ifdef __x86_64__
+#include "cpu/zmm.h"
+#endif
 #include <math.h>
+
+struct rows;
+typedef void norm_fn(const struct rows *r, const void *x, const float *w, const float *b, void *y,
+                     int64_t at);
 
 struct rows {
     enum { SOFTMAX, LOG_SOFTMAX, LAYER_NORM } kind;
@@ -10,7 +17,22 @@ struct rows {
     enum gr_dtype in, out;
     float eps;
     int bias; /* input, or 0 */
+    norm_fn *norm;
 };
+
+static norm_fn short_norm_row, norm_row;
+#ifdef __x86_64__
+static norm_fn norm_row_zmm;
+#endif
+
+static norm_fn *choose_norm(int64_t width)
+{
+#ifdef __x86_64__
+    if (gr_cpu_has_fast_bf16() && width % ZMM_LANES == 0)
+        return norm_row_zmm;
+#endif
+    return width <= VEC_ROW ? short_norm_row : norm_row;
+}
 
 static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
                                    struct graft_error *err)
@@ -42,7 +64,8 @@ static enum graft_status rows_plan(const struct gr_case *c, struct gr_choice *k,
                        : c->f32_out || !norm ? GR_F32
                                              : c->layout[0].dtype,
                        gr_node_get_float(n, "epsilon", 1e-5f),
-                       norm && n->n_in > 2 && n->in[2] >= 0 ? 2 : 0};
+                       norm && n->n_in > 2 && n->in[2] >= 0 ? 2 : 0,
+                       choose_norm(width)};
     k->in[0] = (struct gr_layout){r->in, false};
     for (int i = 1; i <= 2 && i < c->n_in; i++)
         k->in[i].dtype = norm && c->in[i].dtype ? GR_F32 : GR_UNKNOWN;
@@ -106,6 +129,48 @@ static void short_norm_row(const struct rows *r, const void *x, const float *w, 
     vec_store(r->out, y, at, v, n);
 }
 
+#ifdef __x86_64__
+/* A row of whole registers. As vec_norm, in a quarter of the time: no copy of the row, and sums
+   that do not wait for one another. */
+ZMM_TARGET static void norm_row_zmm(const struct rows *r, const void *x, const float *w,
+                                    const float *b, void *y, int64_t at)
+{
+    enum { SUMS = 4 };
+    const bool in = r->in == GR_BF16, out = r->out == GR_BF16;
+    const int64_t n = r->width, wide = n / (SUMS * ZMM_LANES) * (SUMS * ZMM_LANES);
+    __m512 sum[SUMS], square[SUMS];
+    _Pragma("GCC unroll 4") for (int k = 0; k < SUMS; k++) sum[k] = square[k] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < wide; i += SUMS * ZMM_LANES)
+        _Pragma("GCC unroll 4") for (int k = 0; k < SUMS; k++) sum[k] =
+            _mm512_add_ps(sum[k], zmm_load(in, x, at + i + k * ZMM_LANES));
+    for (int64_t i = wide; i < n; i += ZMM_LANES)
+        sum[0] = _mm512_add_ps(sum[0], zmm_load(in, x, at + i));
+    const float mean = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]),
+                                                          _mm512_add_ps(sum[2], sum[3]))) /
+                       (float)n;
+    const __m512 m = _mm512_set1_ps(mean);
+    for (int64_t i = 0; i < wide; i += SUMS * ZMM_LANES)
+        _Pragma("GCC unroll 4") for (int k = 0; k < SUMS; k++)
+        {
+            const __m512 d = _mm512_sub_ps(zmm_load(in, x, at + i + k * ZMM_LANES), m);
+            square[k] = _mm512_fmadd_ps(d, d, square[k]);
+        }
+    for (int64_t i = wide; i < n; i += ZMM_LANES) {
+        const __m512 d = _mm512_sub_ps(zmm_load(in, x, at + i), m);
+        square[0] = _mm512_fmadd_ps(d, d, square[0]);
+    }
+    const double var = (double)_mm512_reduce_add_ps(
+        _mm512_add_ps(_mm512_add_ps(square[0], square[1]), _mm512_add_ps(square[2], square[3])));
+    const __m512 scale = _mm512_set1_ps((float)(1 / sqrt(var / (double)n + (double)r->eps)));
+    for (int64_t i = 0; i < n; i += ZMM_LANES) {
+        const __m512 d = _mm512_mul_ps(_mm512_sub_ps(zmm_load(in, x, at + i), m), scale),
+                     by = _mm512_loadu_ps(w + i),
+                     add = b ? _mm512_loadu_ps(b + i) : _mm512_setzero_ps();
+        zmm_store(out, y, at + i, _mm512_fmadd_ps(d, by, add));
+    }
+}
+#endif
+
 static void norm_row(const struct rows *r, const void *x, const float *w, const float *b, void *y,
                      int64_t at)
 {
@@ -145,8 +210,7 @@ static enum graft_status rows_forward(const void *state, void *bound, const void
 #pragma omp parallel for if (r->n * r->width >= 1 << 13) schedule(static)
     for (int64_t i = 0; i < r->n; i++) {
         if (r->kind == LAYER_NORM)
-            (r->width <= VEC_ROW ? short_norm_row : norm_row)(
-                r, in[0], in[1], r->bias ? in[r->bias] : NULL, out[0], i * r->width);
+            r->norm(r, in[0], in[1], r->bias ? in[r->bias] : NULL, out[0], i * r->width);
         else if (r->kind == SOFTMAX && r->width <= VEC_ROW)
             short_soft_row(r, in[0], out[0], i * r->width);
         else
