@@ -9,7 +9,7 @@ static enum graft_status refuse(struct graft_error *err)
 }
 
 #ifdef __x86_64__
-#include <immintrin.h>
+#include "cpu/zmm.h"
 #include <math.h>
 
 /* oneDNN reaches a quarter of the processor's peak here. Two spatial dimensions, channels last, in
@@ -39,7 +39,7 @@ INLINE void store(enum gr_dtype to, bool halves, char *p, __mmask32 m, const __m
     if (to == GR_U8) { /* the bounds are within them */
         const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[0])),
                       high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[1]));
-        _mm256_mask_storeu_epi8(p, m, _mm256_set_m128i(high, low));
+        zmm_store_32_bytes(p, m, _mm256_set_m128i(high, low));
     } else if (to == GR_BF16) {
         __m512i raw = (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]);
         const __m512i order =
@@ -88,7 +88,8 @@ INLINE void strip(bool from_bf16, enum gr_dtype to, int64_t kernel, int64_t stri
         UNROLL for (int64_t at = 0; at < (pixels - 1) * stride + kernel; at++)
         {
             __m512 v[2];
-            if (edge && (at < left || at >= right))
+            if (edge && (at < kernel - 1 || at > (pixels - 1) * stride) &&
+                (at < left || at >= right))
                 continue;
             load(from_bf16, x + at * s->x_step, s->mask, v);
             UNROLL for (int j = 0; j < pixels; j++)
@@ -283,8 +284,8 @@ enum graft_status depthwise_init(struct depthwise *out, const struct gr_case *c,
     gr_window_read(n, x, y, w->dim + 2, &win);
     if (w->dim[2] != w->dim[3] || (w->dim[2] != 3 && w->dim[2] != 5) ||
         win.stride[0] != win.stride[1] || win.stride[0] > 2 || win.dilation[0] != 1 ||
-        win.dilation[1] != 1 || win.pad_l[0] < 0 || win.pad_l[1] < 0 ||
-        (quant && (quant->dtype != GR_U8 || src != GR_F32)))
+        win.dilation[1] != 1 || win.pad_l[0] < 0 || win.pad_l[1] < 0 || win.pad_l[1] >= w->dim[3] ||
+        win.pad_r[1] >= w->dim[3] || (quant && (quant->dtype != GR_U8 || src != GR_F32)))
         return refuse(err);
     struct depthwise d = {.n = x->dim[0],
                           .c = x->dim[1],

@@ -552,7 +552,7 @@ INLINE void store_any(enum gr_dtype dtype, char *p, __mmask32 m, const __m512 v[
     } else { /* within the range, signed or not */
         const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[0])),
                       high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[1]));
-        _mm256_mask_storeu_epi8(p, m, _mm256_set_m128i(high, low));
+        zmm_store_32_bytes(p, m, _mm256_set_m128i(high, low));
     }
 }
 

@@ -27,6 +27,16 @@ ZMM_INLINE void zmm_store(const bool bf16, void *p, int64_t i, __m512 v)
         _mm512_storeu_ps((float *)p + i, v);
 }
 
+/* 32 bytes, of which those in the mask are stored. A mask of so many parts costs more than a
+   branch. */
+ZMM_INLINE void zmm_store_32_bytes(void *p, __mmask32 m, __m256i v)
+{
+    if (m == ~(__mmask32)0)
+        _mm256_storeu_si256((__m256i *)p, v);
+    else
+        _mm256_mask_storeu_epi8(p, m, v);
+}
+
 /* Fours of products of u, unsigned, with s, signed 8-bit integers, added to 32-bit sums. GCC 12
    copies registers back and forth around the intrinsic. */
 ZMM_INLINE __m512i zmm_dot_fours(__m512i sums, __m512i u, __m512i s)
