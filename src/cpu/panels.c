@@ -125,6 +125,32 @@ static void pack_vectors(struct panels *p, int64_t j, const float *w)
         }
 }
 
+/* 16 columns from w on, of which n are there, with one tap: registers of 16 rows, or in bf16 of 16
+   pairs of rows, are turned around. */
+TARGET static void pack_sixteen(struct panels *p, int64_t j, int64_t n, const float *w)
+{
+    const bool pairs = p->unit == PANEL_BF16;
+    const int64_t each = pairs ? 2 : 1;
+    float *to = (float *)p->w + (size_t)(j / PANEL) * panel_size(p) / 4 + j % PANEL;
+    for (int64_t k = 0; k < p->k; k += ZMM_LANES * each) {
+        const int64_t left = p->k - k, rows = (left + each - 1) / each;
+        const __mmask32 m = left < 32 ? ((__mmask32)1 << left) - 1 : ~(__mmask32)0;
+        __m512 v[ZMM_LANES];
+        PANEL_UNROLL for (int i = 0; i < ZMM_LANES; i++)
+        {
+            const float *x = w + i * p->k + k;
+            const __mmask32 here = i < n ? m : 0;
+            v[i] = _mm512_maskz_loadu_ps((__mmask16)here, x);
+            if (pairs)
+                v[i] = (__m512)_mm512_cvtne2ps_pbh(
+                    _mm512_maskz_loadu_ps((__mmask16)(here >> 16), x + 16), v[i]);
+        }
+        zmm_transpose(v);
+        for (int64_t i = 0; i < ZMM_LANES && i < rows; i++, to += PANEL)
+            _mm512_storeu_ps(to, v[i]);
+    }
+}
+
 enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k, int64_t n,
                               int64_t taps, const float *w, const float *b, struct graft_error *err)
 {
@@ -142,7 +168,9 @@ enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k,
         const int64_t end = n < first + PANEL ? n : first + PANEL;
         if (end < first + PANEL)
             memset((char *)p->w + (size_t)(first / PANEL) * panel_size(p), 0, panel_size(p));
-        for (int64_t j = first; j < end; j++)
+        for (int64_t j = first; taps == 1 && unit != PANEL_TILES && j < end; j += ZMM_LANES)
+            pack_sixteen(p, j, end - j, w + j * k);
+        for (int64_t j = first; (taps > 1 || unit == PANEL_TILES) && j < end; j++)
             (unit == PANEL_TILES ? pack_tiles : pack_vectors)(p, j, w + j * k * taps);
     }
     return GRAFT_OK;
