@@ -38,8 +38,8 @@ static enum graft_status find_values(struct gr_calibrator *c, const struct gr_sh
     const struct gr_graph *g = c->graph;
     bool *ranged = gr_alloc_zero(g->n_values + 1, sizeof *ranged);
     c->ids = gr_alloc_array(g->n_values + 1, sizeof *c->ids);
-    enum graft_status s = ranged && c->ids ? gr_plan_find_ranged(g, shapes, o, ranged, err)
-                                           : gr_error_nomem(err);
+    enum graft_status s =
+        ranged && c->ids ? gr_plan_find_ranged(g, shapes, o, ranged, err) : gr_error_nomem(err);
     for (size_t i = 0; !s && i < g->n_values; i++)
         if (ranged[i])
             c->ids[c->n++] = (int)i;
@@ -111,8 +111,8 @@ enum graft_status gr_calibrator_get_ranges(const struct gr_calibrator *c, struct
         if (!(high > 1e-20f && high < 1e20f)) /* stays in floats */
             continue;
         struct gr_range *range = &r->items[r->n];
-        *range = (struct gr_range){gr_strdup(c->graph->values[c->ids[i]].name), high,
-                                   c->seen[i].below};
+        *range =
+            (struct gr_range){gr_strdup(c->graph->values[c->ids[i]].name), high, c->seen[i].below};
         if (!range->value)
             return gr_error_nomem(err);
         r->n++;

@@ -379,15 +379,18 @@ static struct program_step *projection(struct program *p, int v)
 static enum graft_status turn_matrix(struct program *p, const struct gr_node *n, int *value,
                                      struct graft_error *err)
 {
-    const struct gr_tensor *w = program_const(p, n->in[1]);
     struct gr_tensor t = {0};
     *value = n->in[1];
     if (!gr_node_get_int(n, "transB", 0))
         return GRAFT_OK;
+    enum graft_status s = program_settle_const(p, n->in[1], err);
+    if (s)
+        return s;
+    const struct gr_tensor *w = program_const(p, n->in[1]);
     const int64_t rows = w->shape.dim[1], columns = w->shape.dim[0];
     const int64_t dims[] = {rows, columns};
     const struct gr_shape shape = gr_shape_from(2, dims);
-    enum graft_status s = gr_tensor_new(GR_F32, &shape, &t, err);
+    s = gr_tensor_new(GR_F32, &shape, &t, err);
     if (s)
         return s;
     float *y = gr_tensor_mut(&t);

@@ -107,26 +107,26 @@ static enum graft_status fold_into(struct program *p, struct program_step *m,
         if (!per_channel(bt, &y, 1, old))
             goto out;
     }
-    s = gr_tensor_new_unset(GR_F32, &wt->shape, &w, err);
+    s = program_settle_const(p, n->in[1], err);
     if (!s)
         s = gr_tensor_new(GR_F32, &row, &b, err);
+    double *scale = s ? NULL : gr_arena_copy(&p->arena, a->scale, (size_t)a->n * sizeof *scale);
+    if (!s && !scale)
+        s = gr_error_nomem(err);
     if (s)
         goto out;
-    float *wv = gr_tensor_mut(&w), *bv = gr_tensor_mut(&b);
-    const uint8_t *from = wt->data; /* in a mapped file: perhaps not aligned */
-    for (int64_t r = 0, at = 0, n_w = gr_tensor_count(&w); at < n_w; r++) {
-        const double scale = a->scale[r % a->n];
-        memcpy(wv + at, from + (size_t)at * sizeof *wv, (size_t)inner * sizeof *wv);
-        for (int64_t end = at + inner; at < end; at++)
-            wv[at] = (float)(wv[at] * scale);
-    }
+    float *bv = gr_tensor_mut(&b);
     for (int64_t i = 0; i < a->n; i++)
         bv[i] = (float)(old[i] * a->scale[i] + a->shift[i]);
+    w = gr_tensor_ref(program_const(p, n->in[1]));
     s = program_add_const(p, &w, &wid, err);
     if (!s)
         s = program_add_const(p, &b, &bid, err);
     if (s)
         goto out;
+    p->values[wid].scale = scale;
+    p->values[wid].n_scale = a->n;
+    p->values[wid].run = inner;
     in[0] = n->in[0];
     in[1] = wid;
     in[2] = bid;

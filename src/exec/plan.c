@@ -247,8 +247,8 @@ static enum graft_status plan_view(struct planner *w, const struct gr_node *n,
     return s ? s : add_place(w, n->out[0], slot, layout, err);
 }
 
-static void fill_case(struct planner *w, const struct program_step *st, struct case_lists *l,
-                      struct gr_case *c)
+static enum graft_status fill_case(struct planner *w, const struct program_step *st,
+                                   struct case_lists *l, struct gr_case *c, struct graft_error *err)
 {
     const struct gr_node *n = &st->node;
     *c = (struct gr_case){.node = n,
@@ -266,6 +266,9 @@ static void fill_case(struct planner *w, const struct program_step *st, struct c
     memcpy(c->acts, st->acts, sizeof c->acts);
     for (int i = 0; i < c->n_in; i++) {
         int v = i < n->n_in ? n->in[i] : st->residual;
+        const enum graft_status s = program_settle_const(w->prog, v, err);
+        if (s)
+            return s;
         l->types[i] = v < 0 ? (struct gr_type){GR_UNKNOWN, {0}} : w->prog->values[v].type;
         l->konst[i] = program_const(w->prog, v);
         l->arrive[i] = v < 0 ? (struct gr_layout){GR_UNKNOWN, false}
@@ -285,6 +288,7 @@ static void fill_case(struct planner *w, const struct program_step *st, struct c
         c->f32_out = w->prog->values[n->out[0]].leaves;
         c->factor = w->prog->values[n->out[0]].factor;
     }
+    return GRAFT_OK;
 }
 
 /* The step that alone reads the only output of `st`; NULL: none. */
@@ -440,12 +444,14 @@ static enum graft_status plan_step(struct planner *w, size_t at, struct graft_er
     if (!w->reference && program_is_view(n) && n->in[0] >= 0 && n->out[0] >= 0 &&
         !program_const(w->prog, n->in[0]))
         return plan_view(w, n, err);
-    fill_case(w, st, &w->lists[0], c);
-    for (int i = 1; i < CHAIN_STEPS && (chain[i] = next_step(w, chain[i - 1])); i++) {
-        fill_case(w, chain[i], &w->lists[i], &cases[i]);
+    enum graft_status s = fill_case(w, st, &w->lists[0], c, err);
+    for (int i = 1; !s && i < CHAIN_STEPS && (chain[i] = next_step(w, chain[i - 1])); i++) {
+        s = fill_case(w, chain[i], &w->lists[i], &cases[i], err);
         cases[i - 1].next = &cases[i];
     }
-    enum graft_status s = choose_kernel(w, c, &kernel, &k, err);
+    if (s)
+        return s;
+    s = choose_kernel(w, c, &kernel, &k, err);
     if (s == GRAFT_E_UNSUPPORTED) {
         if (n->op != &gr_op_pass_identity && (st->residual >= 0 || st->n_acts))
             return plan_split(w, at, err);
@@ -606,9 +612,9 @@ static enum graft_status make_steps(struct gr_plan *p, struct program *prog, boo
     if (!s)
         s = plan_inputs(&w, err);
     for (size_t i = 0; !s && i < prog->n_steps; i++) {
-        if (prog->steps[i].dead)
-            continue;
-        s = plan_step(&w, i, err);
+        if (!prog->steps[i].dead)
+            s = plan_step(&w, i, err);
+        program_drop_consts(prog, i);
         if (s)
             gr_error_in(err, s, "'%s' (%s)", prog->steps[i].node.name, prog->steps[i].node.op_type);
     }

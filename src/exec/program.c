@@ -134,10 +134,42 @@ enum graft_status program_add_const(struct program *p, struct gr_tensor *t, int 
         return gr_error_nomem(err);
     }
     struct program_value *v = &p->values[p->n_values];
-    *v = (struct program_value){"", {t->dtype, t->shape}, *t, {0}, 0, -1, -1};
+    *v = (struct program_value){
+        .name = "", .type = {t->dtype, t->shape}, .konst = *t, .maker = -1, .last_use = -1};
     memset(t, 0, sizeof *t);
     *value = (int)p->n_values++;
     return GRAFT_OK;
+}
+
+enum graft_status program_settle_const(struct program *p, int v, struct graft_error *err)
+{
+    struct program_value *value = v < 0 ? NULL : &p->values[v];
+    struct gr_tensor t = {0};
+    if (!value || !value->scale)
+        return GRAFT_OK;
+    enum graft_status s = gr_tensor_new_unset(GR_F32, &value->konst.shape, &t, err);
+    if (s)
+        return s;
+    float *y = gr_tensor_mut(&t);
+    const uint8_t *from = value->konst.data; /* in a mapped file: perhaps not aligned */
+    for (int64_t at = 0, n = gr_tensor_count(&t), r = 0; at < n; r++) {
+        const double scale = value->scale[r % value->n_scale];
+        memcpy(y + at, from + (size_t)at * sizeof *y, (size_t)value->run * sizeof *y);
+        for (int64_t end = at + value->run; at < end; at++)
+            y[at] = (float)(y[at] * scale);
+    }
+    gr_tensor_clear(&value->konst);
+    value->konst = t;
+    value->scale = NULL;
+    return GRAFT_OK;
+}
+
+void program_drop_consts(struct program *p, size_t step)
+{
+    const struct gr_node *n = &p->steps[step].node;
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] >= 0 && p->values[n->in[i]].last_use == (int)step)
+            gr_tensor_clear(&p->values[n->in[i]].konst);
 }
 
 struct program_step *program_sole_maker(struct program *p, int v)
@@ -260,7 +292,8 @@ enum graft_status program_init(struct program *out, const struct gr_graph *g,
         memcpy(p.outputs, outputs, n_outputs * sizeof *p.outputs);
     for (size_t i = 0; i < g->n_values; i++) {
         struct program_value *v = &p.values[p.n_values++];
-        *v = (struct program_value){g->values[i].name, types->type[i], {0}, {0}, 0, -1, -1};
+        *v = (struct program_value){
+            .name = g->values[i].name, .type = types->type[i], .maker = -1, .last_use = -1};
         if (types->konst[i].buf)
             v->konst = gr_tensor_ref(&types->konst[i]);
     }

@@ -10,7 +10,11 @@ struct program_value {
     const char *name;
     struct gr_type type;
     struct gr_tensor konst; /* buf != NULL: known before running */
-    struct gr_quant quant;  /* set by pass_int8 */
+    /* Not NULL: number i of the constant is still to be multiplied by scale[i / run % n_scale]. Its
+       copy is made when it is wanted, so that not all are there at once. */
+    const double *scale;
+    int64_t n_scale, run;
+    struct gr_quant quant; /* set by pass_int8 */
     /* Set by program_count: */
     int n_uses;   /* by steps and as outputs of the plan */
     int maker;    /* the step that makes it, or -1 */
@@ -54,6 +58,11 @@ void program_find_fates(struct program *p, bool bf16);
 /* For passes. A new constant; takes the tensor over, also on failure. */
 enum graft_status program_add_const(struct program *p, struct gr_tensor *t, int *value,
                                     struct graft_error *err);
+/* The constant is multiplied by what it is still to be multiplied by: before its numbers are read.
+ */
+enum graft_status program_settle_const(struct program *p, int v, struct graft_error *err);
+/* Lets go of the constants that no step after this one reads. */
+void program_drop_consts(struct program *p, size_t step);
 /* The step that makes v, if v is used once and the step is none that was changed by `acts` or a
    residual; else NULL. */
 struct program_step *program_sole_maker(struct program *p, int v);
