@@ -412,7 +412,9 @@ struct graft_finetune_options {
     int lora;               /* rank of adapters (LoRA) that learn instead of the linear and 1x1
                                weights that `unfreeze` chooses, merged in the end: 0, none */
     double lora_alpha;      /* an adapter counts alpha / rank: 0, as much as the rank */
-    bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */
+    bool resume;            /* go on from `out`.run/checkpoint of an interrupted run, in batches of
+                               its sizes (whatever pictures.memory would choose now): where they do
+                               not fit, GRAFT_E_LIMIT; batch * accumulate must be what it was */
     void *reserved[8];
 };
 

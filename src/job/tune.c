@@ -281,6 +281,17 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
     return s;
 }
 
+/* How the run to go on from cut its steps; no batches where there is none. */
+static enum graft_status resumed_split(const struct tuning *t, struct gr_fit_split *split,
+                                       struct graft_error *err)
+{
+    char *checkpoint = gr_path_join(t->task->dir, "checkpoint");
+    enum graft_status s =
+        checkpoint ? gr_fit_split_load(checkpoint, split, err) : gr_error_nomem(err);
+    gr_free(checkpoint);
+    return s;
+}
+
 static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
 {
     const struct graft_finetune_options *o = t->task->how;
@@ -303,7 +314,12 @@ static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
     task.options.seed = t->task->o->pictures.seed;
     if (t->moving.from_pictures) /* two queues, of training and of validation */
         task.others = 2 * (size_t)t->train.depth * t->train.row_size * sizeof(float);
-    enum graft_status s = gr_memory_fit(&task, &choice, err);
+    enum graft_status s = o->resume ? resumed_split(t, &task.resumed, err) : GRAFT_OK;
+    if (!s) {
+        s = gr_memory_fit(&task, &choice, err);
+        if (s && task.resumed.batch)
+            s = gr_error_in(err, s, "%s/checkpoint", t->task->dir);
+    }
     if (s)
         return s;
     t->trainer = choice.trainer;
@@ -349,7 +365,6 @@ static enum graft_status task_key(const struct tuning *t, struct gr_hash *key,
     gr_hasher_add_str(h, t->task->how->unfreeze);
     gr_hasher_add_str(h, t->task->how->bn);
     gr_hasher_add_str(h, t->task->how->augment);
-    gr_hasher_add_i64(h, t->task->how->batch);
     gr_hasher_add_i64(h, t->task->how->views);
     if (t->task->teacher)
         gr_hasher_add(h, &t->task->teacher->key, sizeof t->task->teacher->key);

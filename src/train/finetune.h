@@ -57,6 +57,17 @@ struct gr_finetune_options {
 };
 void gr_finetune_options_init(struct gr_finetune_options *o);
 
+/* How a step is cut: `accumulate` batches of `batch` examples. */
+struct gr_fit_split {
+    int64_t batch, accumulate;
+};
+/* Examples a step, of n in all: what may be cut in one way or another for the same result. */
+int64_t gr_fit_split_step(const struct gr_fit_split *s, size_t n);
+/* That of a checkpoint: going on takes a trainer of this batch and this `accumulate`. Zeros where
+   there is no file. */
+enum graft_status gr_fit_split_load(const char *checkpoint, struct gr_fit_split *s,
+                                    struct graft_error *err);
+
 struct gr_history_row {
     int64_t epoch;                                 /* 0: before the first step; then 1.. */
     int64_t step;                                  /* steps so far */

@@ -333,6 +333,34 @@ static void test_resume_refused(void **state)
     gr_free(file);
 }
 
+static void test_split(void **state)
+{
+    (void)state;
+    struct world w;
+    struct graft_error err;
+    struct gr_fit_split split = {1, 1};
+    unlink(checkpoint);
+    assert_int_equal(gr_fit_split_load(checkpoint, &split, &err), GRAFT_OK);
+    assert_int_equal(split.batch, 0);
+    use_all(&w);
+    w.stop_at = 14;
+    assert_int_equal(go(&w, &err), GRAFT_E_CANCELLED);
+    assert_int_equal(gr_fit_split_load(checkpoint, &split, &err), GRAFT_OK);
+    assert_int_equal(split.batch, BATCH);
+    assert_int_equal(split.accumulate, 2);
+    use_all(&w); /* as many examples a step, but other batches: not the same to the byte */
+    w.trainer.batch = w.shape.dim[0] = 2 * BATCH;
+    w.o.accumulate = 1;
+    assert_int_equal(go(&w, &err), GRAFT_E_ARG);
+    assert_non_null(strstr(err.message, "2 batches of 4 a step, expected 1 of 8"));
+
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){4, 3}, 45), 12);
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){15, 3}, 45), 45);
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){23, 2}, 45), 45); /* all there is */
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){64, 1}, 45), 45);
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){2, INT64_MAX}, 45), 45);
+}
+
 static void expect_start(const struct world *w)
 {
     struct gr_trainer start;
@@ -564,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_stops_early), cmocka_unit_test(test_soup),
         cmocka_unit_test(test_find_lr),     cmocka_unit_test(test_memory),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_mix),
+        cmocka_unit_test(test_split),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
