@@ -386,7 +386,9 @@ struct graft_finetune_options {
                                extended) */
     int epochs;             /* 10 */
     int batch;              /* examples a step: 32 */
-    double lr;              /* of the head: 1e-3 */
+    double lr;              /* of the head; 0, the default: 1e-3, and 1e-4 where adamw moves
+                               weights and nothing in their part of the network is BatchNormalization
+                               (it was folded into them, or never there) */
     const char *optimizer;  /* "adamw" or "sgd" (momentum 0.9, Nesterov) */
     const char *schedule;   /* "one-cycle", "cosine", "step", "constant" */
     double warmup;          /* part of the steps, not for one-cycle: 0 */

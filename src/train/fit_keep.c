@@ -8,10 +8,18 @@
 
 /* ---- the best ---- */
 
+/* Against the start, by accuracy alone: its loss also falls when nothing more is right. */
+static int above_start(const struct gr_fit *f, const struct gr_fit_kept *k)
+{
+    return k->epoch == 0 ? 0 : k->accuracy > f->rows[0].val_accuracy ? 1 : -1;
+}
+
 bool gr_fit_better(const struct gr_fit *f, const struct gr_fit_kept *a, const struct gr_fit_kept *b)
 {
     if (isnan(a->loss)) /* no validation: the later */
         return a->epoch > b->epoch;
+    if (f->o->beat_start && above_start(f, a) != above_start(f, b))
+        return above_start(f, a) > above_start(f, b);
     if (f->o->best_by_accuracy && a->accuracy != b->accuracy)
         return a->accuracy > b->accuracy;
     return a->loss < b->loss;
@@ -96,6 +104,8 @@ enum graft_status gr_fit_make_key(struct gr_fit *f, struct graft_error *err)
     ADD(o->clip), ADD(o->loss.smoothing), ADD(o->loss.focal), ADD(o->mix.mixup), ADD(o->mix.cutmix);
     ADD(o->ema), ADD(o->patience), ADD(o->n_soup), ADD(o->seed);
     gr_hasher_add_i64(h, o->best_by_accuracy);
+    gr_hasher_add_i64(h, o->beat_start);
+    gr_hasher_add_i64(h, o->keep_last);
     gr_hasher_add_i64(h, o->gradual);
     gr_hasher_add_i64(h, (int64_t)t->n_classes);
     gr_hasher_add_i64(h, (int64_t)t->n_soft);

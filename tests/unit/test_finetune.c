@@ -434,6 +434,66 @@ static void test_stops_early(void **state)
         assert_memory_equal(w.trainer.params, start.params, sizeof start.params);
 }
 
+/* Only an epoch with more validation examples right replaces the start, however low its loss. */
+static void test_beats_start(void **state)
+{
+    (void)state;
+    int n_start = 0, n_lower = 0;
+    for (int k = 0; k < 12; k++) {
+        struct world w, before;
+        world_init(&before, BATCH);
+        before.o.epochs = 1 + k; /* ever less is left to learn */
+        must(&before);
+        world_init(&w, BATCH);
+        w.trainer = before.trainer;
+        w.o.best_by_accuracy = w.o.beat_start = true;
+        must(&w);
+        int best = 0;
+        bool lower = false;
+        for (int i = 1; i < w.n_rows; i++) {
+            const struct gr_history_row *r = &w.rows[i], *b = &w.rows[best];
+            if (r->val_accuracy > b->val_accuracy ||
+                (best && r->val_accuracy == b->val_accuracy && r->val_loss < b->val_loss))
+                best = i;
+            lower = lower || r->val_loss < w.rows[0].val_loss;
+        }
+        assert_int_equal(w.report.best_epoch, best);
+        assert_true(w.report.last_accuracy == w.rows[w.n_rows - 1].val_accuracy);
+        n_start += best == 0;
+        n_lower += best == 0 && lower;
+    }
+    assert_true(n_start > 0 && n_start < 12 && n_lower > 0);
+}
+
+/* The last epoch or the start, nothing between them. */
+static void test_keeps_last(void **state)
+{
+    (void)state;
+    struct world w, last;
+    struct graft_error err;
+    world_init(&w, BATCH);
+    w.o.epochs = 8;
+    w.o.beat_start = w.o.keep_last = true;
+    world_init(&last, BATCH);
+    last.o = w.o;
+    last.t.val = NULL; /* then the last is the best */
+    must(&w);
+    must(&last);
+    assert_int_equal(w.report.best_epoch, 8);
+    assert_memory_equal(w.trainer.params, last.trainer.params, sizeof w.trainer.params);
+
+    world_init(&w, BATCH);
+    w.o.beat_start = w.o.keep_last = true;
+    w.o.schedule = GR_SCHEDULE_CONSTANT;
+    w.o.lr = 1e-9; /* nothing more is right in the end */
+    must(&w);
+    assert_int_equal(w.report.best_epoch, 0);
+    expect_start(&w);
+
+    w.o.patience = 2; /* would stop before the last */
+    assert_int_equal(go(&w, &err), GRAFT_E_ARG);
+}
+
 static void test_soup(void **state)
 {
     (void)state;
@@ -592,7 +652,8 @@ int main(void)
         cmocka_unit_test(test_stops_early), cmocka_unit_test(test_soup),
         cmocka_unit_test(test_find_lr),     cmocka_unit_test(test_memory),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_mix),
-        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_split),       cmocka_unit_test(test_beats_start),
+        cmocka_unit_test(test_keeps_last),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
