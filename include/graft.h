@@ -378,12 +378,14 @@ struct graft_data_options {
     void *reserved[7];
 };
 
-/* The second phase: back-propagation through the layers that move. */
+/* The second phase: back-propagation through the layers that move. What it gives is written if more
+   validation pictures are right than with the head alone: after the last epoch where the rate ends
+   at 0 (one-cycle, cosine), and with another schedule, patience or a soup after the best epoch. */
 struct graft_finetune_options {
     const char *unfreeze;   /* NULL: head only; "N": so many stages from the top, as graft_stage
                                lists them; "all"; "auto": as many as lower the validation loss by more
-                               than its standard error; "/regex/": weights by name (POSIX
-                               extended) */
+                               than its standard error, with no fewer right; "/regex/": weights by
+                               name (POSIX extended) */
     int epochs;             /* 10 */
     int batch;              /* examples a step: 32 */
     double lr;              /* of the head; 0, the default: 1e-3, and 1e-4 where adamw moves

@@ -165,9 +165,8 @@ static void tell_rate(const struct tuning *t)
             rate_of(t), needs_low_rate(t) ? ": what moves has no batch-norm" : "");
 }
 
-/* Whether the rate falls to nothing in the last epoch and nothing asks for others. That epoch is
-   then better than the one that few validation pictures would choose (docs/transfer-learning.md).
- */
+/* Whether the rate falls to nothing in the last epoch, and nothing asks for others. The last is
+   then better than the one that few validation pictures choose (docs/transfer-learning.md). */
 static bool ends_at_rest(const struct graft_finetune_options *o)
 {
     return (!strcmp(o->schedule, "one-cycle") || !strcmp(o->schedule, "cosine")) && !o->patience &&

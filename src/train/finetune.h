@@ -49,8 +49,8 @@ struct gr_finetune_options {
     double ema; /* decay of the averaged weights, which are then validated and kept; 0: none */
     int64_t patience;      /* epochs without improvement; 0: all epochs are run */
     bool best_by_accuracy; /* else by loss (plain cross-entropy) */
-    bool beat_start;       /* an epoch is better than the start only if more validation examples are
-                              right:       false */
+    bool beat_start;       /* an epoch is better than the start only where more validation examples
+                              are right: false */
     bool keep_last;        /* of all epochs only the last is held against the start: false */
     int n_soup;            /* > 1: greedy average of so many best epochs */
     uint64_t seed;
@@ -105,17 +105,16 @@ struct gr_finetune_report {
     int64_t n_epochs, n_steps;                                   /* done */
     int64_t best_epoch;                                          /* 0: the start was never beaten */
     double start_loss, start_accuracy, best_loss, best_accuracy; /* validation; NaN without */
-    double last_accuracy;
-    int n_souped;       /* epochs averaged; 1: none */
-    bool stopped_early; /* out of patience */
+    double last_accuracy; /* of the last epoch that was run */
+    int n_souped;         /* epochs averaged; 1: none */
+    bool stopped_early;   /* out of patience */
     double seconds;
 };
 
 /* Trains. Whatever it returns, once it has begun the trainer holds the best weights so far: by
-   validation, else those of the last whole epoch (with keep_last the start, until all is done).
-   COMPUTE: something was not finite or the loss ran
-   away; the message says at which step and where first. CANCELLED: the checkpoint was written.
-   `report` is filled in all these cases. */
+   validation, else those of the last whole epoch (with keep_last those of the start until all is
+   done). COMPUTE: something was not finite or the loss ran away; the message says at which step and
+   where first. CANCELLED: the checkpoint was written. `report` is filled in all these cases. */
 enum graft_status gr_finetune(const struct gr_finetune_task *t, const struct gr_finetune_options *o,
                               struct gr_finetune_report *report, struct graft_error *err);
 
