@@ -381,15 +381,19 @@ struct graft_data_options {
     void *reserved[7];
 };
 
-/* The second phase: back-propagation through the layers that move. */
+/* The second phase: back-propagation through the layers that move. What it gives is written if more
+   validation pictures are right than with the head alone: after the last epoch where the rate ends
+   at 0 (one-cycle, cosine), and with another schedule, patience or a soup after the best epoch. */
 struct graft_finetune_options {
     const char *unfreeze;   /* NULL: head only; "N": so many stages from the top, as graft_stage
                                lists them; "all"; "auto": as many as lower the validation loss by more
-                               than its standard error; "/regex/": weights by name (POSIX
-                               extended) */
+                               than its standard error, with no fewer right; "/regex/": weights by
+                               name (POSIX extended) */
     int epochs;             /* 10 */
     int batch;              /* examples a step: 32 */
-    double lr;              /* of the head: 1e-3 */
+    double lr;              /* of the head; 0, the default: 1e-3, and 1e-4 where adamw moves
+                               weights and nothing in their part of the network is BatchNormalization
+                               (it was folded into them, or never there) */
     const char *optimizer;  /* "adamw" or "sgd" (momentum 0.9, Nesterov) */
     const char *schedule;   /* "one-cycle", "cosine", "step", "constant" */
     double warmup;          /* part of the steps, not for one-cycle: 0 */
@@ -415,7 +419,9 @@ struct graft_finetune_options {
     int lora;               /* rank of adapters (LoRA) that learn instead of the linear and 1x1
                                weights that `unfreeze` chooses, merged in the end: 0, none */
     double lora_alpha;      /* an adapter counts alpha / rank: 0, as much as the rank */
-    bool resume;            /* go on from `out`.run/checkpoint of an interrupted run */
+    bool resume;            /* go on from `out`.run/checkpoint of an interrupted run, in batches of
+                               its sizes (whatever pictures.memory would choose now): where they do
+                               not fit, GRAFT_E_LIMIT; batch * accumulate must be what it was */
     void *reserved[8];
 };
 

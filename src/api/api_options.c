@@ -25,7 +25,6 @@ void graft_train_options_init(struct graft_train_options *o)
     o->finetune = (struct graft_finetune_options){
         .epochs = 10,
         .batch = 32,
-        .lr = 1e-3,
         .optimizer = "adamw",
         .schedule = "one-cycle",
         .weight_decay = 0.01,

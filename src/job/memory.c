@@ -81,10 +81,45 @@ static void describe(const struct gr_fit_task *task, struct gr_fit_choice *c)
     n += snprintf(c->text + n, sizeof c->text - (size_t)n, "%s",
                   keeps[gr_trainer_get_keep(c->trainer)]);
     if (c->batch != task->options.batch)
-        snprintf(c->text + n, sizeof c->text - (size_t)n, "; %lld batches of %lld make a step%s",
-                 (long long)c->accumulate, (long long)c->batch,
-                 task->options.bn == GR_BN_TRAIN ? ", and batch-norm measures each on its own"
-                                                 : "");
+        snprintf(c->text + n, sizeof c->text - (size_t)n,
+                 "; %lld batch%s of %lld make%s a step%s%s", (long long)c->accumulate,
+                 c->accumulate > 1 ? "es" : "", (long long)c->batch, c->accumulate > 1 ? "" : "s",
+                 task->resumed.batch ? ", as in the checkpoint" : "",
+                 task->options.bn == GR_BN_TRAIN && c->accumulate > 1
+                     ? ", and batch-norm measures each on its own"
+                     : "");
+}
+
+/* A run that goes on has to make the steps that it began with, to the byte. */
+static enum graft_status fit_resumed(const struct gr_fit_task *task, struct gr_fit_choice *choice,
+                                     struct graft_error *err)
+{
+    const struct gr_fit_split *was = &task->resumed;
+    const struct gr_fit_split asked = {task->options.batch, task->loop->accumulate};
+    struct gr_fit_choice c = {0};
+    if (was->batch > (int64_t)task->n_train ||
+        gr_fit_split_step(was, task->n_train) != gr_fit_split_step(&asked, task->n_train))
+        return gr_error(err, GRAFT_E_ARG,
+                        "its steps are of %lld examples (%lld batches of %lld), those "
+                        "asked for of %lld (--batch-size %lld, --accumulate %lld)",
+                        (long long)gr_fit_split_step(was, task->n_train),
+                        (long long)was->accumulate, (long long)was->batch,
+                        (long long)gr_fit_split_step(&asked, task->n_train), (long long)asked.batch,
+                        (long long)asked.accumulate);
+    enum graft_status s = make(task, was->batch, was->accumulate, &c, err);
+    if (!s && task->limit && c.peak > task->limit)
+        s = gr_error(err, GRAFT_E_LIMIT,
+                     "going on (%lld batches of %lld a step) needs %.0f MiB, "
+                     "allowed are %.0f MiB: allow more (--mem), or begin anew (without --resume)",
+                     (long long)was->accumulate, (long long)was->batch, mib(c.peak),
+                     mib(task->limit));
+    if (s) {
+        gr_trainer_free(c.trainer);
+        return s;
+    }
+    describe(task, &c);
+    *choice = c;
+    return GRAFT_OK;
 }
 
 enum graft_status gr_memory_fit(const struct gr_fit_task *task, struct gr_fit_choice *choice,
@@ -94,6 +129,8 @@ enum graft_status gr_memory_fit(const struct gr_fit_task *task, struct gr_fit_ch
     struct gr_fit_choice c = {0};
     enum graft_status s = GRAFT_OK;
     size_t least = SIZE_MAX;
+    if (task->resumed.batch)
+        return fit_resumed(task, choice, err);
     for (int64_t k = 1; k <= batch; k++) {
         const int64_t part = gr_memory_part(batch, k, all);
         if (!part)

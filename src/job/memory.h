@@ -14,8 +14,9 @@ struct gr_fit_task {
     struct gr_trainer_options options;      /* batch: as asked for */
     const struct gr_finetune_options *loop; /* accumulate: as asked for */
     size_t n_classes, n_train;
-    size_t others; /* bytes that are needed besides: pictures read ahead */
-    size_t limit;  /* of the whole process; 0: none */
+    size_t others;               /* bytes that are needed besides: pictures read ahead */
+    size_t limit;                /* of the whole process; 0: none */
+    struct gr_fit_split resumed; /* of the checkpoint to go on from; batch 0: none */
 };
 struct gr_fit_choice {
     struct gr_trainer *trainer;
@@ -24,7 +25,8 @@ struct gr_fit_choice {
     char text[300];            /* one line about it */
 };
 /* The batch as asked for; else with part of the forward pass done twice; else in smaller batches,
-   several a step; else LIMIT with both figures. */
+   several a step; else LIMIT with both figures. With `resumed` that split or LIMIT, and ARG where
+   it makes other steps than those asked for. */
 enum graft_status gr_memory_fit(const struct gr_fit_task *task, struct gr_fit_choice *choice,
                                 struct graft_error *err);
 /* The k-th way of cutting a step of `batch` examples into equal parts: the size of a part, or 0

@@ -450,6 +450,31 @@ static enum gr_precision training_precision(const struct training *t, bool rando
     return bf16 ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
 }
 
+/* Which epoch is taken, and what validation said of it and of the start. */
+static void tell_outcome(const struct training *t, const char *topic)
+{
+    const struct gr_finetune_report *r = &t->tuned.report;
+    const double n = (double)t->tuned.n_val;
+    if (isnan(r->best_loss))
+        gr_note(t->ev, topic, "no validation pictures: the last of %lld epochs is taken; %.1f s",
+                (long long)r->n_epochs, r->seconds);
+    else if (r->best_epoch)
+        gr_note(
+            t->ev, topic,
+            "epoch %lld of %lld is taken: %.0f of %zu validation pictures are right, before the "
+            "first it was %.0f; loss %.4f, was %.4f; %.1f s",
+            (long long)r->best_epoch, (long long)r->n_epochs, n * r->best_accuracy, t->tuned.n_val,
+            n * r->start_accuracy, r->best_loss, r->start_loss, r->seconds);
+    else if (t->o->arch)
+        gr_warn(t->ev, topic, "no epoch was better on validation than the random weights");
+    else
+        gr_note(
+            t->ev, topic,
+            "%.0f of %zu validation pictures are right with the head alone, %.0f after the last "
+            "epoch: not more, so the head alone is kept",
+            n * r->start_accuracy, t->tuned.n_val, n * r->last_accuracy);
+}
+
 static enum graft_status fine_tune(struct training *t, struct graft_error *err)
 {
     struct gr_head_options head = t->how;
@@ -477,24 +502,9 @@ static enum graft_status fine_tune(struct training *t, struct graft_error *err)
                                                              : gr_tune_depth(&task, &t->tuned, err);
     if (s)
         return s;
-    const struct gr_finetune_report *r = &t->tuned.report;
-    if (!r->best_epoch && t->o->arch)
-        gr_warn(t->ev, task.topic, "no epoch was better on validation than the random weights");
-    if (!r->best_epoch && !t->o->arch) {
-        gr_note(t->ev, task.topic,
-                "no epoch beat the head alone on validation (loss %.4f): the head alone is kept",
-                r->start_loss);
+    tell_outcome(t, task.topic);
+    if (!t->tuned.report.best_epoch && !t->o->arch)
         return GRAFT_OK;
-    }
-    if (isnan(r->best_loss))
-        gr_note(t->ev, task.topic,
-                "no validation pictures: the last of %lld epochs is taken; %.1f s",
-                (long long)r->n_epochs, r->seconds);
-    else
-        gr_note(t->ev, task.topic,
-                "best after epoch %lld of %lld: validation loss %.4f, was %.4f; %.1f s",
-                (long long)r->best_epoch, (long long)r->n_epochs, r->best_loss, r->start_loss,
-                r->seconds);
     return measure_whole(t, t->tuned.graph,
                          t->o->arch ? t->o->pictures.precision : gr_network_precision(&t->net),
                          METHOD_TUNED, &t->scores, err);

@@ -12,6 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Measured in docs/transfer-learning.md. */
+#define RATE     1e-3
+#define LOW_RATE 1e-4
+
 struct tuning {
     const struct gr_tune_task *task;
     struct gr_graph *whole;
@@ -108,7 +112,7 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
     if (!(o->lora_alpha >= 0) || o->lora_alpha > 1e9)
         return gr_error(err, GRAFT_E_ARG, "alpha of the adapters is %g, expected 0 to 1e9",
                         o->lora_alpha);
-    if (o->epochs < 1 || o->batch < 1 || !(o->lr > 0))
+    if (o->epochs < 1 || o->batch < 1 || !(o->lr >= 0))
         return gr_error(err, GRAFT_E_ARG, "%d epochs of batches of %d at rate %g", o->epochs,
                         o->batch, o->lr);
     enum graft_status s = gr_augment_find(o->augment, &preset, err);
@@ -130,6 +134,45 @@ enum graft_status gr_tune_check(const struct graft_finetune_options *o, struct g
     return s;
 }
 
+static bool has_batch_norm(const struct gr_graph *g)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (!*g->nodes[i].domain && !strcmp(g->nodes[i].op_type, "BatchNormalization"))
+            return true;
+    return false;
+}
+
+/* Folded into the weights, batch-norm leaves some of them so small that AdamW, whose steps are as
+   large for every weight, overturns them. Adapters leave the weights as they are. */
+static bool needs_low_rate(const struct tuning *t)
+{
+    const struct graft_finetune_options *o = t->task->how;
+    return !strcmp(o->optimizer, "adamw") && !o->lora && !has_batch_norm(t->moving.upper);
+}
+
+static double rate_of(const struct tuning *t)
+{
+    const double asked = t->task->how->lr;
+    return asked > 0 ? asked : needs_low_rate(t) ? LOW_RATE : RATE;
+}
+
+static void tell_rate(const struct tuning *t)
+{
+    const struct graft_finetune_options *o = t->task->how;
+    if (o->lr > 0 || o->find_lr)
+        return;
+    gr_note(t->task->ev, t->task->topic, "learning rate %g%s (change with --lr or --find-lr)",
+            rate_of(t), needs_low_rate(t) ? ": what moves has no batch-norm" : "");
+}
+
+/* Whether the rate falls to nothing in the last epoch, and nothing asks for others. The last is
+   then better than the one that few validation pictures choose (docs/transfer-learning.md). */
+static bool ends_at_rest(const struct graft_finetune_options *o)
+{
+    return (!strcmp(o->schedule, "one-cycle") || !strcmp(o->schedule, "cosine")) && !o->patience &&
+           o->soup <= 1;
+}
+
 static struct gr_finetune_options loop_options(const struct tuning *t, char *checkpoint)
 {
     static const enum gr_schedule_kind kinds[] = {GR_SCHEDULE_ONE_CYCLE, GR_SCHEDULE_COSINE,
@@ -141,7 +184,7 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
                           find_word(o->optimizer, optimizers) ? GR_OPTIM_SGD : GR_OPTIM_ADAMW);
     f.epochs = o->epochs;
     f.accumulate = t->accumulate;
-    f.lr = o->lr;
+    f.lr = rate_of(t);
     f.schedule = kinds[find_word(o->schedule, schedules)];
     f.warmup = o->warmup;
     f.weight_decay = o->weight_decay;
@@ -158,7 +201,9 @@ static struct gr_finetune_options loop_options(const struct tuning *t, char *che
     f.mix.cutmix = o->cutmix;
     f.ema = o->ema;
     f.patience = o->patience;
-    f.best_by_accuracy = !t->task->head; /* from nothing, loss and accuracy part late */
+    f.best_by_accuracy = true; /* the loss rises with confidence before the accuracy falls */
+    f.beat_start = t->task->head != NULL;
+    f.keep_last = f.beat_start && ends_at_rest(o);
     f.seed = t->task->o->pictures.seed;
     f.checkpoint = checkpoint;
     f.resume = o->resume;
@@ -281,6 +326,17 @@ static enum graft_status attach_head(struct tuning *t, struct graft_error *err)
     return s;
 }
 
+/* How the run to go on from cut its steps; no batches where there is none. */
+static enum graft_status resumed_split(const struct tuning *t, struct gr_fit_split *split,
+                                       struct graft_error *err)
+{
+    char *checkpoint = gr_path_join(t->task->dir, "checkpoint");
+    enum graft_status s =
+        checkpoint ? gr_fit_split_load(checkpoint, split, err) : gr_error_nomem(err);
+    gr_free(checkpoint);
+    return s;
+}
+
 static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
 {
     const struct graft_finetune_options *o = t->task->how;
@@ -303,7 +359,12 @@ static enum graft_status make_trainer(struct tuning *t, struct graft_error *err)
     task.options.seed = t->task->o->pictures.seed;
     if (t->moving.from_pictures) /* two queues, of training and of validation */
         task.others = 2 * (size_t)t->train.depth * t->train.row_size * sizeof(float);
-    enum graft_status s = gr_memory_fit(&task, &choice, err);
+    enum graft_status s = o->resume ? resumed_split(t, &task.resumed, err) : GRAFT_OK;
+    if (!s) {
+        s = gr_memory_fit(&task, &choice, err);
+        if (s && task.resumed.batch)
+            s = gr_error_in(err, s, "%s/checkpoint", t->task->dir);
+    }
     if (s)
         return s;
     t->trainer = choice.trainer;
@@ -349,7 +410,6 @@ static enum graft_status task_key(const struct tuning *t, struct gr_hash *key,
     gr_hasher_add_str(h, t->task->how->unfreeze);
     gr_hasher_add_str(h, t->task->how->bn);
     gr_hasher_add_str(h, t->task->how->augment);
-    gr_hasher_add_i64(h, t->task->how->batch);
     gr_hasher_add_i64(h, t->task->how->views);
     if (t->task->teacher)
         gr_hasher_add(h, &t->task->teacher->key, sizeof t->task->teacher->key);
@@ -517,8 +577,10 @@ static enum graft_status run(struct tuning *t, struct gr_tuned *out, struct graf
         s = gr_moving_adapt(&t->moving, t->whole, t->task->how, o->pictures.seed, &t->lora, err);
     if (!s && t->task->how->dropout > 0)
         s = add_dropout(t, err);
-    if (!s)
+    if (!s) {
         gr_note(t->task->ev, t->task->topic, "%s", t->moving.text);
+        tell_rate(t);
+    }
     if (!s && !t->moving.from_pictures)
         s = gr_network_below(t->task->model, t->whole, t->moving.border, t->task->net->batch,
                              gr_network_precision(t->task->net), &t->below, err);

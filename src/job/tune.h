@@ -145,8 +145,8 @@ void gr_tuned_clear(struct gr_tuned *t);
 /* ---- tune_depth.c ---- */
 
 /* --unfreeze auto: gr_tune with 1, 2, ... stages for as long as another one lowers the validation
-   loss by more than the standard error of the paired difference; *out is the last that did. Says
-   what it saw. */
+   loss by more than the standard error of the paired difference, with no fewer right; *out is the
+   last that did. Says what it saw. */
 enum graft_status gr_tune_depth(const struct gr_tune_task *t, struct gr_tuned *out,
                                 struct graft_error *err);
 

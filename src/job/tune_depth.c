@@ -79,11 +79,13 @@ enum graft_status gr_tune_depth(const struct gr_tune_task *t, struct gr_tuned *o
         if (s)
             break;
         paired_gain(out->val_losses, now.val_losses, out->n_val, &gain, &error);
-        const bool better = gain > error;
+        /* the loss alone could prefer the head alone to an epoch that puts more right */
+        const bool better = gain > error && now.report.best_accuracy >= out->report.best_accuracy;
         gr_note(t->ev, t->topic,
                 "stage %zu from the top: validation loss %.4f -> %.4f, gain %.4f, standard error "
-                "%.4f: %s",
+                "%.4f, accuracy %.4f -> %.4f: %s",
                 depth + 1, out->report.best_loss, now.report.best_loss, gain, error,
+                out->report.best_accuracy, now.report.best_accuracy,
                 better ? "deeper" : "not worth it");
         if (!better)
             break;

@@ -10,7 +10,7 @@
    XXH3-128 of all before it. */
 static const char magic[8] = "GRFTCKPT";
 #define BYTE_ORDER_MARK 0x01020304u
-#define VERSION         1u
+#define VERSION         2u
 
 struct head {
     char magic[8];
@@ -61,6 +61,14 @@ out:
     return s;
 }
 
+static enum graft_status check_head(const struct head *head, struct graft_error *err)
+{
+    if (head->order != BYTE_ORDER_MARK || head->version != VERSION)
+        return gr_error(err, GRAFT_E_ARG, "checkpoint of version %u, byte order %x; this is %u, %x",
+                        head->version, head->order, VERSION, BYTE_ORDER_MARK);
+    return GRAFT_OK;
+}
+
 static enum graft_status read_all(const struct gr_map *map, struct gr_hash key,
                                   const struct gr_checkpoint_block *blocks, size_t n, bool copy,
                                   struct graft_error *err)
@@ -69,9 +77,9 @@ static enum graft_status read_all(const struct gr_map *map, struct gr_hash key,
     struct head head = {0};
     gr_reader_init(&r, map->data, map->size - sizeof(struct gr_hash));
     memcpy(&head, gr_read_bytes(&r, sizeof head), sizeof head);
-    if (head.order != BYTE_ORDER_MARK || head.version != VERSION)
-        return gr_error(err, GRAFT_E_ARG, "checkpoint of version %u, byte order %x; this is %u, %x",
-                        head.version, head.order, VERSION, BYTE_ORDER_MARK);
+    enum graft_status s = check_head(&head, err);
+    if (s)
+        return s;
     if (head.key.lo != key.lo || head.key.hi != key.hi)
         return gr_error(err, GRAFT_E_ARG,
                         "checkpoint of a run with other options, data or network");
@@ -100,31 +108,82 @@ static enum graft_status read_all(const struct gr_map *map, struct gr_hash key,
     return GRAFT_OK;
 }
 
+static enum graft_status read_one(const struct gr_map *map, const struct gr_checkpoint_block *block,
+                                  struct graft_error *err)
+{
+    struct gr_reader r;
+    struct head head = {0};
+    struct entry e, want = {.size = block->size};
+    gr_reader_init(&r, map->data, map->size - sizeof(struct gr_hash));
+    memcpy(&head, gr_read_bytes(&r, sizeof head), sizeof head);
+    memcpy(want.name, block->name, strlen(block->name));
+    enum graft_status s = check_head(&head, err);
+    for (uint64_t i = 0; !s && i < head.n_blocks; i++) {
+        const uint8_t *p = gr_read_bytes(&r, sizeof e);
+        if (!p)
+            return gr_error(err, GRAFT_E_FORMAT, "checkpoint ends before block %llu of %llu",
+                            (unsigned long long)i, (unsigned long long)head.n_blocks);
+        memcpy(&e, p, sizeof e);
+        p = e.size <= gr_reader_left(&r) ? gr_read_bytes(&r, (size_t)e.size) : NULL;
+        if (!p)
+            return gr_error(err, GRAFT_E_FORMAT,
+                            "checkpoint block %llu has %llu bytes, left are %zu",
+                            (unsigned long long)i, (unsigned long long)e.size, gr_reader_left(&r));
+        if (!memcmp(&e, &want, sizeof e)) {
+            memcpy(block->data, p, block->size);
+            return GRAFT_OK;
+        }
+    }
+    return s ? s
+             : gr_error(err, GRAFT_E_ARG, "checkpoint has no block '%s' of %zu bytes", block->name,
+                        block->size);
+}
+
+/* The whole file, once it is known to be as it was written. */
+static enum graft_status open_whole(const char *path, struct gr_map *map, struct graft_error *err)
+{
+    struct gr_hash sum, found;
+    enum graft_status s = gr_map_open(path, map, err);
+    if (s)
+        return s;
+    if (map->size < sizeof(struct head) + sizeof sum || memcmp(map->data, magic, sizeof magic))
+        return gr_error(err, GRAFT_E_FORMAT, "%s: not a checkpoint (%zu bytes)", path, map->size);
+    memcpy(&found, map->data + map->size - sizeof found, sizeof found);
+    sum = gr_hash_bytes(map->data, map->size - sizeof sum);
+    if (sum.lo != found.lo || sum.hi != found.hi)
+        return gr_error(err, GRAFT_E_FORMAT,
+                        "%s: checkpoint is damaged: checksum %016llx, expected %016llx", path,
+                        (unsigned long long)sum.lo, (unsigned long long)found.lo);
+    return GRAFT_OK;
+}
+
 enum graft_status gr_checkpoint_read(const char *path, struct gr_hash key,
                                      const struct gr_checkpoint_block *blocks, size_t n,
                                      struct graft_error *err)
 {
     struct gr_map map = {0};
-    struct gr_hash sum, found;
-    enum graft_status s = gr_map_open(path, &map, err);
-    if (s)
-        return s;
-    if (map.size < sizeof(struct head) + sizeof sum || memcmp(map.data, magic, sizeof magic)) {
-        s = gr_error(err, GRAFT_E_FORMAT, "not a checkpoint (%zu bytes)", map.size);
-        goto out;
+    enum graft_status s = open_whole(path, &map, err);
+    if (!s) {
+        s = read_all(&map, key, blocks, n, false, err);
+        if (!s)
+            s = read_all(&map, key, blocks, n, true, err);
+        if (s)
+            s = gr_error_in(err, s, "%s", path);
     }
-    memcpy(&found, map.data + map.size - sizeof found, sizeof found);
-    sum = gr_hash_bytes(map.data, map.size - sizeof sum);
-    if (sum.lo != found.lo || sum.hi != found.hi) {
-        s = gr_error(err, GRAFT_E_FORMAT,
-                     "checkpoint is damaged: checksum %016llx, expected %016llx",
-                     (unsigned long long)sum.lo, (unsigned long long)found.lo);
-        goto out;
-    }
-    s = read_all(&map, key, blocks, n, false, err);
-    if (!s)
-        s = read_all(&map, key, blocks, n, true, err);
-out:
     gr_map_close(&map);
-    return s ? gr_error_in(err, s, "%s", path) : GRAFT_OK;
+    return s;
+}
+
+enum graft_status gr_checkpoint_peek(const char *path, const struct gr_checkpoint_block *block,
+                                     struct graft_error *err)
+{
+    struct gr_map map = {0};
+    enum graft_status s = open_whole(path, &map, err);
+    if (!s) {
+        s = read_one(&map, block, err);
+        if (s)
+            s = gr_error_in(err, s, "%s", path);
+    }
+    gr_map_close(&map);
+    return s;
 }

@@ -26,4 +26,9 @@ enum graft_status gr_checkpoint_read(const char *path, struct gr_hash key,
                                      const struct gr_checkpoint_block *blocks, size_t n,
                                      struct graft_error *err);
 
+/* Fills one block of a checkpoint, whatever its key: what must be known before a run can go on.
+   Fails as gr_checkpoint_read does. */
+enum graft_status gr_checkpoint_peek(const char *path, const struct gr_checkpoint_block *block,
+                                     struct graft_error *err);
+
 #endif

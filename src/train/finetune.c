@@ -62,6 +62,11 @@ static enum graft_status check(const struct gr_finetune_task *t,
     if (!(o->layer_decay > 0 && o->layer_decay <= 1) || !(o->lowest > 0 && o->lowest <= 1))
         return gr_error(err, GRAFT_E_ARG, "fine-tuning: layer decay %g, lowest rate %g (0..1)",
                         o->layer_decay, o->lowest);
+    if (o->keep_last && (o->patience || o->n_soup > 1))
+        return gr_error(err, GRAFT_E_ARG,
+                        "fine-tuning: of %lld epochs only the last is kept: no patience (%lld), no "
+                        "soup (%d)",
+                        (long long)o->epochs, (long long)o->patience, o->n_soup);
     if (o->n_soup < 0 || o->n_soup > MAX_SOUP || o->patience < 0 || o->checkpoint_every < 0)
         return gr_error(err, GRAFT_E_ARG, "fine-tuning: soup of %d (0..%d), patience %lld",
                         o->n_soup, MAX_SOUP, (long long)o->patience);
@@ -245,7 +250,7 @@ static enum graft_status end_epoch(struct gr_fit *f, int64_t epoch, struct graft
     struct gr_fit_kept now = {.epoch = epoch};
     swap_average(f);
     enum graft_status s = gr_fit_validate(f, &now.loss, &now.accuracy, err);
-    if (!s)
+    if (!s && (!f->o->keep_last || epoch == 0 || epoch == f->o->epochs))
         st->stale = gr_fit_keep(f, now) ? 0 : st->stale + 1;
     swap_average(f);
     if (s)
@@ -376,6 +381,7 @@ enum graft_status gr_finetune(const struct gr_finetune_task *t, const struct gr_
                                         .start_accuracy = f.rows[0].val_accuracy,
                                         .best_loss = f.kept_info[0].loss,
                                         .best_accuracy = f.kept_info[0].accuracy,
+                                        .last_accuracy = f.rows[f.s.n_rows - 1].val_accuracy,
                                         .n_souped = n_souped,
                                         .stopped_early = f.s.finished && f.s.epoch < o->epochs,
                                         .seconds = f.s.seconds + (gr_seconds() - f.since)};

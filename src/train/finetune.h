@@ -49,6 +49,9 @@ struct gr_finetune_options {
     double ema; /* decay of the averaged weights, which are then validated and kept; 0: none */
     int64_t patience;      /* epochs without improvement; 0: all epochs are run */
     bool best_by_accuracy; /* else by loss (plain cross-entropy) */
+    bool beat_start;       /* an epoch is better than the start only where more validation examples
+                              are right: false */
+    bool keep_last;        /* of all epochs only the last is held against the start: false */
     int n_soup;            /* > 1: greedy average of so many best epochs */
     uint64_t seed;
     const char *checkpoint;   /* file; NULL: none. Also written when interrupted */
@@ -56,6 +59,17 @@ struct gr_finetune_options {
     bool resume;              /* go on from the checkpoint if there is one */
 };
 void gr_finetune_options_init(struct gr_finetune_options *o);
+
+/* How a step is cut: `accumulate` batches of `batch` examples. */
+struct gr_fit_split {
+    int64_t batch, accumulate;
+};
+/* Examples a step, of n in all: what may be cut in one way or another for the same result. */
+int64_t gr_fit_split_step(const struct gr_fit_split *s, size_t n);
+/* That of a checkpoint: going on takes a trainer of this batch and this `accumulate`. Zeros where
+   there is no file. */
+enum graft_status gr_fit_split_load(const char *checkpoint, struct gr_fit_split *s,
+                                    struct graft_error *err);
 
 struct gr_history_row {
     int64_t epoch;                                 /* 0: before the first step; then 1.. */
@@ -91,15 +105,16 @@ struct gr_finetune_report {
     int64_t n_epochs, n_steps;                                   /* done */
     int64_t best_epoch;                                          /* 0: the start was never beaten */
     double start_loss, start_accuracy, best_loss, best_accuracy; /* validation; NaN without */
-    int n_souped;                                                /* epochs averaged; 1: none */
-    bool stopped_early;                                          /* out of patience */
+    double last_accuracy; /* of the last epoch that was run */
+    int n_souped;         /* epochs averaged; 1: none */
+    bool stopped_early;   /* out of patience */
     double seconds;
 };
 
 /* Trains. Whatever it returns, once it has begun the trainer holds the best weights so far: by
-   validation, else those of the last whole epoch. COMPUTE: something was not finite or the loss ran
-   away; the message says at which step and where first. CANCELLED: the checkpoint was written.
-   `report` is filled in all these cases. */
+   validation, else those of the last whole epoch (with keep_last those of the start until all is
+   done). COMPUTE: something was not finite or the loss ran away; the message says at which step and
+   where first. CANCELLED: the checkpoint was written. `report` is filled in all these cases. */
 enum graft_status gr_finetune(const struct gr_finetune_task *t, const struct gr_finetune_options *o,
                               struct gr_finetune_report *report, struct graft_error *err);
 

@@ -8,10 +8,18 @@
 
 /* ---- the best ---- */
 
+/* Against the start, by accuracy alone: its loss also falls when nothing more is right. */
+static int above_start(const struct gr_fit *f, const struct gr_fit_kept *k)
+{
+    return k->epoch == 0 ? 0 : k->accuracy > f->rows[0].val_accuracy ? 1 : -1;
+}
+
 bool gr_fit_better(const struct gr_fit *f, const struct gr_fit_kept *a, const struct gr_fit_kept *b)
 {
     if (isnan(a->loss)) /* no validation: the later */
         return a->epoch > b->epoch;
+    if (f->o->beat_start && above_start(f, a) != above_start(f, b))
+        return above_start(f, a) > above_start(f, b);
     if (f->o->best_by_accuracy && a->accuracy != b->accuracy)
         return a->accuracy > b->accuracy;
     return a->loss < b->loss;
@@ -87,13 +95,17 @@ enum graft_status gr_fit_make_key(struct gr_fit *f, struct graft_error *err)
     if (!h)
         return gr_error_nomem(err);
     ADD(t->key);
-    ADD(o->epochs), ADD(o->accumulate), ADD(o->lr), ADD(o->schedule), ADD(o->warmup);
+    const struct gr_fit_split split = {(int64_t)f->batch, o->accumulate};
+    gr_hasher_add_i64(h, gr_fit_split_step(&split, t->train->n));
+    ADD(o->epochs), ADD(o->lr), ADD(o->schedule), ADD(o->warmup);
     ADD(o->optim.kind), ADD(o->optim.momentum), ADD(o->optim.beta2), ADD(o->optim.epsilon);
     gr_hasher_add_i64(h, o->optim.nesterov);
     ADD(o->momentum_low), ADD(o->weight_decay), ADD(o->pull), ADD(o->layer_decay), ADD(o->lowest);
     ADD(o->clip), ADD(o->loss.smoothing), ADD(o->loss.focal), ADD(o->mix.mixup), ADD(o->mix.cutmix);
     ADD(o->ema), ADD(o->patience), ADD(o->n_soup), ADD(o->seed);
     gr_hasher_add_i64(h, o->best_by_accuracy);
+    gr_hasher_add_i64(h, o->beat_start);
+    gr_hasher_add_i64(h, o->keep_last);
     gr_hasher_add_i64(h, o->gradual);
     gr_hasher_add_i64(h, (int64_t)t->n_classes);
     gr_hasher_add_i64(h, (int64_t)t->n_soft);
@@ -107,7 +119,7 @@ enum graft_status gr_fit_make_key(struct gr_fit *f, struct graft_error *err)
             gr_hasher_add(h, source->label, source->n * sizeof *source->label);
     }
     for (size_t k = 0; k < t->n_inputs; k++) {
-        for (int d = 0; d < t->input_shapes[k].rank; d++)
+        for (int d = 1; d < t->input_shapes[k].rank; d++) /* 0: the batch */
             ADD(t->input_shapes[k].dim[d]);
         gr_hasher_add_i64(h, -1);
     }
@@ -126,11 +138,32 @@ enum graft_status gr_fit_make_key(struct gr_fit *f, struct graft_error *err)
     return GRAFT_OK;
 }
 
-enum { N_BLOCKS = 8 };
+int64_t gr_fit_split_step(const struct gr_fit_split *s, size_t n)
+{
+    const int64_t all = (int64_t)n;
+    return s->batch < all && s->accumulate < all / s->batch + 1 ? s->batch * s->accumulate : all;
+}
 
-static void blocks_of(struct gr_fit *f, struct gr_fit_state *state,
+enum graft_status gr_fit_split_load(const char *checkpoint, struct gr_fit_split *s,
+                                    struct graft_error *err)
+{
+    const struct gr_checkpoint_block block = {"split", s, sizeof *s};
+    *s = (struct gr_fit_split){0};
+    if (!gr_is_file(checkpoint))
+        return GRAFT_OK;
+    enum graft_status status = gr_checkpoint_peek(checkpoint, &block, err);
+    if (!status && (s->batch < 1 || s->accumulate < 1)) /* a checksum can be made to fit */
+        status = gr_error(err, GRAFT_E_FORMAT, "%s: %lld batches of %lld make a step", checkpoint,
+                          (long long)s->accumulate, (long long)s->batch);
+    return status;
+}
+
+enum { N_BLOCKS = 9 };
+
+static void blocks_of(struct gr_fit *f, struct gr_fit_state *state, struct gr_fit_split *split,
                       struct gr_checkpoint_block blocks[N_BLOCKS])
 {
+    *split = (struct gr_fit_split){(int64_t)f->batch, f->o->accumulate};
     const struct gr_checkpoint_block b[N_BLOCKS] = {
         {"state", state, sizeof *state},
         {"weights", f->params, f->n * sizeof(float)},
@@ -139,19 +172,21 @@ static void blocks_of(struct gr_fit *f, struct gr_fit_state *state,
         {"average", f->ema, f->ema ? f->n * sizeof(float) : 0},
         {"kept", f->kept, f->n_keep * f->each_kept * sizeof(float)},
         {"kept scores", f->kept_info, f->n_keep * sizeof *f->kept_info},
-        {"history", f->rows, (size_t)(f->o->epochs + 1) * sizeof *f->rows}};
+        {"history", f->rows, (size_t)(f->o->epochs + 1) * sizeof *f->rows},
+        {"split", split, sizeof *split}};
     memcpy(blocks, b, sizeof b);
 }
 
 enum graft_status gr_fit_save(struct gr_fit *f, struct graft_error *err)
 {
     struct gr_checkpoint_block blocks[N_BLOCKS];
+    struct gr_fit_split split;
     if (!f->o->checkpoint)
         return GRAFT_OK;
     double now = gr_seconds();
     f->s.seconds += now - f->since;
     f->since = now;
-    blocks_of(f, &f->s, blocks);
+    blocks_of(f, &f->s, &split, blocks);
     return gr_checkpoint_write(f->o->checkpoint, f->key, blocks, N_BLOCKS, err);
 }
 
@@ -159,8 +194,16 @@ enum graft_status gr_fit_load(struct gr_fit *f, struct graft_error *err)
 {
     struct gr_checkpoint_block blocks[N_BLOCKS];
     struct gr_fit_state s;
-    blocks_of(f, &s, blocks);
-    enum graft_status status = gr_checkpoint_read(f->o->checkpoint, f->key, blocks, N_BLOCKS, err);
+    struct gr_fit_split found, here;
+    blocks_of(f, &s, &here, blocks);
+    enum graft_status status = gr_fit_split_load(f->o->checkpoint, &found, err);
+    if (!status && (found.batch != here.batch || found.accumulate != here.accumulate))
+        status = gr_error(err, GRAFT_E_ARG,
+                          "%s: checkpoint of %lld batches of %lld a step, expected %lld of %lld",
+                          f->o->checkpoint, (long long)found.accumulate, (long long)found.batch,
+                          (long long)here.accumulate, (long long)here.batch);
+    if (!status)
+        status = gr_checkpoint_read(f->o->checkpoint, f->key, blocks, N_BLOCKS, err);
     if (status)
         return status;
     /* a checksum can be made to fit */

@@ -127,6 +127,34 @@ static void test_other(void **state)
     assert_int_equal(gr_checkpoint_write("/nowhere/x", key, blocks, 3, &err), GRAFT_E_IO);
 }
 
+static void test_peek(void **state)
+{
+    (void)state;
+    struct graft_error err;
+    uint8_t damaged[sizeof file];
+    int64_t y[2] = {0};
+    struct gr_checkpoint_block one = {"numbers", y, sizeof y};
+    assert_int_equal(gr_file_write(path, file, size, NULL), GRAFT_OK);
+    assert_int_equal(gr_checkpoint_peek(path, &one, &err), GRAFT_OK);
+    assert_memory_equal(y, b, sizeof b);
+    one.size = sizeof *y;
+    assert_int_equal(gr_checkpoint_peek(path, &one, &err), GRAFT_E_ARG);
+    assert_non_null(strstr(err.message, "no block 'numbers' of 8 bytes"));
+    one = (struct gr_checkpoint_block){"letters", y, sizeof y};
+    assert_int_equal(gr_checkpoint_peek(path, &one, &err), GRAFT_E_ARG);
+    for (size_t n = 40; n < size - 16; n++) { /* cut short, with a checksum that fits */
+        struct gr_hash sum = gr_hash_bytes(file, n);
+        memcpy(damaged, file, n);
+        memcpy(damaged + n, &sum, sizeof sum);
+        assert_int_equal(gr_file_write(path, damaged, n + sizeof sum, NULL), GRAFT_OK);
+        assert_int_equal(gr_checkpoint_peek(path, &one, &err), GRAFT_E_FORMAT);
+    }
+    damaged[20] ^= 1;
+    assert_int_equal(gr_file_write(path, damaged, size, NULL), GRAFT_OK);
+    assert_int_equal(gr_checkpoint_peek(path, &one, &err), GRAFT_E_FORMAT);
+    assert_int_equal(gr_checkpoint_peek("/nowhere/x", &one, &err), GRAFT_E_IO);
+}
+
 static void test_out_of_memory(void **state) /* the old file stays */
 {
     (void)state;
@@ -148,9 +176,9 @@ static void test_out_of_memory(void **state) /* the old file stays */
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_damaged),
-        cmocka_unit_test(test_forged),        cmocka_unit_test(test_other),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_forged),     cmocka_unit_test(test_other),
+        cmocka_unit_test(test_peek),       cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

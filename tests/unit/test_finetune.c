@@ -333,6 +333,34 @@ static void test_resume_refused(void **state)
     gr_free(file);
 }
 
+static void test_split(void **state)
+{
+    (void)state;
+    struct world w;
+    struct graft_error err;
+    struct gr_fit_split split = {1, 1};
+    unlink(checkpoint);
+    assert_int_equal(gr_fit_split_load(checkpoint, &split, &err), GRAFT_OK);
+    assert_int_equal(split.batch, 0);
+    use_all(&w);
+    w.stop_at = 14;
+    assert_int_equal(go(&w, &err), GRAFT_E_CANCELLED);
+    assert_int_equal(gr_fit_split_load(checkpoint, &split, &err), GRAFT_OK);
+    assert_int_equal(split.batch, BATCH);
+    assert_int_equal(split.accumulate, 2);
+    use_all(&w); /* as many examples a step, but other batches: not the same to the byte */
+    w.trainer.batch = w.shape.dim[0] = 2 * BATCH;
+    w.o.accumulate = 1;
+    assert_int_equal(go(&w, &err), GRAFT_E_ARG);
+    assert_non_null(strstr(err.message, "2 batches of 4 a step, expected 1 of 8"));
+
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){4, 3}, 45), 12);
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){15, 3}, 45), 45);
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){23, 2}, 45), 45); /* all there is */
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){64, 1}, 45), 45);
+    assert_int_equal(gr_fit_split_step(&(struct gr_fit_split){2, INT64_MAX}, 45), 45);
+}
+
 static void expect_start(const struct world *w)
 {
     struct gr_trainer start;
@@ -404,6 +432,66 @@ static void test_stops_early(void **state)
     assert_int_equal(w.report.n_epochs, w.report.best_epoch + 3);
     if (w.report.best_epoch == 0)
         assert_memory_equal(w.trainer.params, start.params, sizeof start.params);
+}
+
+/* Only an epoch with more validation examples right replaces the start, however low its loss. */
+static void test_beats_start(void **state)
+{
+    (void)state;
+    int n_start = 0, n_lower = 0;
+    for (int k = 0; k < 12; k++) {
+        struct world w, before;
+        world_init(&before, BATCH);
+        before.o.epochs = 1 + k; /* ever less is left to learn */
+        must(&before);
+        world_init(&w, BATCH);
+        w.trainer = before.trainer;
+        w.o.best_by_accuracy = w.o.beat_start = true;
+        must(&w);
+        int best = 0;
+        bool lower = false;
+        for (int i = 1; i < w.n_rows; i++) {
+            const struct gr_history_row *r = &w.rows[i], *b = &w.rows[best];
+            if (r->val_accuracy > b->val_accuracy ||
+                (best && r->val_accuracy == b->val_accuracy && r->val_loss < b->val_loss))
+                best = i;
+            lower = lower || r->val_loss < w.rows[0].val_loss;
+        }
+        assert_int_equal(w.report.best_epoch, best);
+        assert_true(w.report.last_accuracy == w.rows[w.n_rows - 1].val_accuracy);
+        n_start += best == 0;
+        n_lower += best == 0 && lower;
+    }
+    assert_true(n_start > 0 && n_start < 12 && n_lower > 0);
+}
+
+/* The last epoch or the start, nothing between them. */
+static void test_keeps_last(void **state)
+{
+    (void)state;
+    struct world w, last;
+    struct graft_error err;
+    world_init(&w, BATCH);
+    w.o.epochs = 8;
+    w.o.beat_start = w.o.keep_last = true;
+    world_init(&last, BATCH);
+    last.o = w.o;
+    last.t.val = NULL; /* then the last is the best */
+    must(&w);
+    must(&last);
+    assert_int_equal(w.report.best_epoch, 8);
+    assert_memory_equal(w.trainer.params, last.trainer.params, sizeof w.trainer.params);
+
+    world_init(&w, BATCH);
+    w.o.beat_start = w.o.keep_last = true;
+    w.o.schedule = GR_SCHEDULE_CONSTANT;
+    w.o.lr = 1e-9; /* nothing more is right in the end */
+    must(&w);
+    assert_int_equal(w.report.best_epoch, 0);
+    expect_start(&w);
+
+    w.o.patience = 2; /* would stop before the last */
+    assert_int_equal(go(&w, &err), GRAFT_E_ARG);
 }
 
 static void test_soup(void **state)
@@ -564,6 +652,8 @@ int main(void)
         cmocka_unit_test(test_stops_early), cmocka_unit_test(test_soup),
         cmocka_unit_test(test_find_lr),     cmocka_unit_test(test_memory),
         cmocka_unit_test(test_refused),     cmocka_unit_test(test_mix),
+        cmocka_unit_test(test_split),       cmocka_unit_test(test_beats_start),
+        cmocka_unit_test(test_keeps_last),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

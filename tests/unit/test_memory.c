@@ -145,6 +145,54 @@ static void order(void **state)
     gr_graph_free(g);
 }
 
+/* What an earlier run with another limit chose is taken again, or refused; never another split. */
+static void resumed(void **state)
+{
+    int params[DEPTH], logits;
+    struct gr_finetune_options loop;
+    struct gr_fit_choice c;
+    struct graft_error why = {0};
+    (void)state;
+    struct gr_graph *g = open_chain(params, &logits);
+    gr_finetune_options_init(&loop);
+    loop.accumulate = 2;
+    struct gr_fit_task task = {.graph = g,
+                               .logits = logits,
+                               .input = {4, {1, CHANNELS, SIDE, SIDE}},
+                               .n_params = DEPTH,
+                               .params = params,
+                               .loop = &loop,
+                               .n_classes = CHANNELS,
+                               .n_train = 1000,
+                               .resumed = {BATCH / 4, 8}};
+    gr_trainer_options_init(&task.options);
+    task.options.batch = BATCH;
+    OK(gr_memory_fit(&task, &c, &err)); /* without a limit the batch asked for would fit */
+    assert_int_equal(c.batch, BATCH / 4);
+    assert_int_equal(c.accumulate, 8);
+    assert_non_null(strstr(c.text, "8 batches of 4 make a step, as in the checkpoint"));
+    gr_trainer_free(c.trainer);
+
+    task.resumed = (struct gr_fit_split){2 * BATCH, 1};
+    OK(gr_memory_fit(&task, &c, &err));
+    assert_int_equal(c.batch, 2 * BATCH);
+    assert_int_equal(c.accumulate, 1);
+    gr_trainer_free(c.trainer);
+
+    task.limit = 1 << 20;
+    assert_int_equal(gr_memory_fit(&task, &c, &why), GRAFT_E_LIMIT);
+    assert_non_null(strstr(why.message, "1 batches of 32 a step"));
+    assert_non_null(strstr(why.message, "--mem"));
+    assert_non_null(strstr(why.message, "--resume"));
+
+    task.limit = 0;
+    task.resumed = (struct gr_fit_split){BATCH, 1}; /* half of the examples a step */
+    assert_int_equal(gr_memory_fit(&task, &c, &why), GRAFT_E_ARG);
+    assert_non_null(strstr(why.message, "of 16 examples"));
+    assert_non_null(strstr(why.message, "of 32 (--batch-size 16, --accumulate 2)"));
+    gr_graph_free(g);
+}
+
 static void parts(void **state)
 {
     (void)state;
@@ -164,6 +212,7 @@ static void parts(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(order), cmocka_unit_test(parts)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(order), cmocka_unit_test(resumed),
+                                       cmocka_unit_test(parts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
