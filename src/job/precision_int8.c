@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 /* From 8 pictures on the features of MobileNetV2 differ by the same 6.2 to 6.3 % of fp32. */
-enum { N_CALIBRATION = 32, N_CHECK = 1000, RANDOM_CALIBRATION = 0x1278, RANDOM_CHECK = 0x1279 };
+enum { N_CALIBRATION = 16, N_CHECK = 1000, RANDOM_CALIBRATION = 0x1278, RANDOM_CHECK = 0x1279 };
 
 /* Drop of accuracy above which int8 is refused. */
 #define MOST_DROP 0.005
