@@ -300,14 +300,16 @@ static enum graft_status init_int8(struct bottleneck *b, const struct gr_case *c
     if (!b->weaves) {
         struct gr_case plain = *c;
         plain.f32_out = true;
-        s = panels_init_conv_int8(&b->expand, &plain, &q, err);
+        s = panels_init_int8(&b->expand, &plain, &q, err);
         int8_clear(&q);
     }
     if (!s)
-        s = panels_init_conv_int8(&b->project, last, &q, err);
-    int8_read_clip(last, &q, &b->project_low, &b->project_high);
-    b->dst = q.dst;
-    b->add_scale = q.dst == y->dtype ? c->quant[0].scale / y->scale : c->quant[0].scale;
+        s = panels_init_int8(&b->project, last, &q, err);
+    if (!s) {
+        int8_read_clip(last, &q, &b->project_low, &b->project_high);
+        b->dst = q.dst;
+        b->add_scale = q.dst == y->dtype ? c->quant[0].scale / y->scale : c->quant[0].scale;
+    }
     int8_clear(&q);
     return s;
 }

@@ -193,9 +193,9 @@ enum graft_status panels_init_conv(struct panels *p, enum panel_unit unit, const
     return s;
 }
 
-enum graft_status panels_init_int8(struct panels *p, int64_t k, int64_t n, int64_t column_step,
-                                   int64_t row_step, const struct int8_product *q,
-                                   struct graft_error *err)
+/* The weights of q are (n, k). */
+static enum graft_status init_int8(struct panels *p, int64_t k, int64_t n,
+                                   const struct int8_product *q, struct graft_error *err)
 {
     *p = (struct panels){.k = k, .n = n, .taps = 1, .unit = PANEL_INT8};
     const size_t columns = (size_t)n_panels(p) * PANEL;
@@ -208,13 +208,13 @@ enum graft_status panels_init_int8(struct panels *p, int64_t k, int64_t n, int64
         panels_clear(p);
         return gr_error_nomem(err);
     }
+    const int8_t *w = q->w;
     for (int64_t j = 0; j < n; j++) {
         int8_t *to = (int8_t *)p->w + (size_t)(j / PANEL) * panel_size(p) + j % PANEL * 4;
         int32_t sum = 0;
-        for (int64_t i = 0; i < k; i++) {
-            const int8_t w = q->w[j * column_step + i * row_step];
-            to[i / 4 * 4 * PANEL + i % 4] = w;
-            sum += w;
+        for (int64_t i = 0; i < k; i++, w++) {
+            to[i / 4 * 4 * PANEL + i % 4] = *w;
+            sum += *w;
         }
         p->scale[j] = q->product[j];
         p->b[j] = q->bias[j] * q->product[j];
@@ -223,8 +223,8 @@ enum graft_status panels_init_int8(struct panels *p, int64_t k, int64_t n, int64
     return GRAFT_OK;
 }
 
-enum graft_status panels_init_conv_int8(struct panels *p, const struct gr_case *c,
-                                        struct int8_product *q, struct graft_error *err)
+enum graft_status panels_init_int8(struct panels *p, const struct gr_case *c,
+                                   struct int8_product *q, struct graft_error *err)
 {
     const struct gr_tensor *bias = gr_conv_bias(c);
     const int64_t n = c->in[1].shape.dim[0], k = c->in[1].shape.dim[1];
@@ -235,7 +235,7 @@ enum graft_status panels_init_conv_int8(struct panels *p, const struct gr_case *
     if (!s)
         s = int8_prepare(c, w.data, b.data, n, k, k, 1, q, err);
     if (!s)
-        s = panels_init_int8(p, k, n, k, 1, q, err);
+        s = init_int8(p, k, n, q, err);
     gr_tensor_clear(&w);
     gr_tensor_clear(&b);
     return s;
@@ -547,26 +547,14 @@ TARGET static void run_bf16(const struct panels *p, int64_t panel, int64_t m, co
         run_groups(false, GR_BF16, GR_F32, p, panel, m, x, x_step, t, mask);
 }
 
-/* 32 numbers of `add`, of which those in the mask are there. */
-INLINE void load_added(enum gr_dtype dtype, const char *p, __mmask32 m, __m512 v[2])
+/* 32 bytes, of which those in the mask are there, as numbers. */
+INLINE void load_bytes(enum gr_dtype dtype, const char *p, __mmask32 m, __m512 v[2])
 {
-    if (dtype == GR_F32) {
-        v[0] = _mm512_maskz_loadu_ps((__mmask16)m, p);
-        v[1] = _mm512_maskz_loadu_ps((__mmask16)(m >> 16), p + 64);
-    } else if (dtype == GR_BF16) {
-        const __m512i raw = _mm512_maskz_loadu_epi16(m, p);
-        for (int h = 0; h < 2; h++)
-            v[h] = (__m512)_mm512_slli_epi32(
-                _mm512_cvtepu16_epi32(h ? _mm512_extracti64x4_epi64(raw, 1)
-                                        : _mm512_castsi512_si256(raw)),
-                16);
-    } else {
-        const __m256i raw = _mm256_maskz_loadu_epi8(m, p);
-        for (int h = 0; h < 2; h++) {
-            const __m128i half = h ? _mm256_extracti128_si256(raw, 1) : _mm256_castsi256_si128(raw);
-            v[h] = _mm512_cvtepi32_ps(dtype == GR_U8 ? _mm512_cvtepu8_epi32(half)
-                                                     : _mm512_cvtepi8_epi32(half));
-        }
+    const __m256i raw = _mm256_maskz_loadu_epi8(m, p);
+    for (int h = 0; h < 2; h++) {
+        const __m128i half = h ? _mm256_extracti128_si256(raw, 1) : _mm256_castsi256_si128(raw);
+        v[h] = _mm512_cvtepi32_ps(dtype == GR_U8 ? _mm512_cvtepu8_epi32(half)
+                                                 : _mm512_cvtepi8_epi32(half));
     }
 }
 
@@ -601,8 +589,7 @@ INLINE void run_rows_int8(const int rows, const struct panels *p, int64_t panel,
         acc[r][1] = _mm512_load_si512(p->start + panel * PANEL + 16);
     }
     if (add) /* what the next panel adds to these rows is on its way meanwhile */
-        EACH_ROW _mm_prefetch(add + r * add_step + (int64_t)gr_dtype_size(t->add_dtype) * PANEL,
-                              _MM_HINT_T0);
+        EACH_ROW _mm_prefetch(add + r * add_step + PANEL, _MM_HINT_T0);
     panel_sums_int8(rows, p->k, x + at * x_step, x_step,
                     (const char *)p->w + (size_t)panel * panel_size(p), p->flip, acc);
     for (int h = 0; h < 2; h++) {
@@ -614,7 +601,7 @@ INLINE void run_rows_int8(const int rows, const struct panels *p, int64_t panel,
     EACH_ROW                                                                                       \
     {                                                                                              \
         __m512 v[2];                                                                               \
-        load_added(DTYPE, add + r * add_step, mask, v);                                            \
+        load_bytes(DTYPE, add + r * add_step, mask, v);                                            \
         for (int h = 0; h < 2; h++)                                                                \
             sums[r][h] = _mm512_fmadd_ps(v[h], scale, sums[r][h]);                                 \
     }
@@ -622,12 +609,8 @@ INLINE void run_rows_int8(const int rows, const struct panels *p, int64_t panel,
         const __m512 scale = _mm512_set1_ps(t->add_scale);
         if (t->add_dtype == GR_I8)
             ADD(GR_I8)
-        else if (t->add_dtype == GR_U8)
-            ADD(GR_U8)
-        else if (t->add_dtype == GR_BF16)
-            ADD(GR_BF16)
         else
-            ADD(GR_F32)
+            ADD(GR_U8)
     }
     const struct bounds v = load_bounds(t);
     for (int h = 0; h < 2; h++)

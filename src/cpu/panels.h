@@ -44,15 +44,10 @@ enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k,
 /* The weights of a convolution, for which gr_is_const_conv holds, with at most so many taps. */
 enum graft_status panels_init_conv(struct panels *p, enum panel_unit unit, const struct gr_case *c,
                                    struct graft_error *err);
-/* What int8_prepare made of a case: one tap, and weights of column j at w[j * column_step + i *
-   row_step]. */
-enum graft_status panels_init_int8(struct panels *p, int64_t k, int64_t n, int64_t column_step,
-                                   int64_t row_step, const struct int8_product *q,
-                                   struct graft_error *err);
-/* A convolution with one tap, for which int8_suits and gr_is_const_conv hold; q: for its tail, to
-   be cleared also on failure. */
-enum graft_status panels_init_conv_int8(struct panels *p, const struct gr_case *c,
-                                        struct int8_product *q, struct graft_error *err);
+/* In 8 bits a convolution with one tap, for which int8_suits and gr_is_const_conv hold. q: what its
+   tail needs, to be cleared also on failure. */
+enum graft_status panels_init_int8(struct panels *p, const struct gr_case *c,
+                                   struct int8_product *q, struct graft_error *err);
 void panels_clear(struct panels *p); /* may be called twice */
 size_t panels_get_weights_size(const struct panels *p);
 /* Whether m rows of x with k columns can be multiplied. */
@@ -66,9 +61,10 @@ struct panel_tail {
     enum gr_dtype y_dtype;
     const void *add; /* NULL: nothing */
     int64_t add_step;
-    enum gr_dtype add_dtype; /* that of x, or where y is fp32 that; with x in 8 bits any */
-    float add_scale;         /* add is multiplied by it, with x in 8 bits */
-    bool gelu;               /* not with tiles, and not in 8 bits */
+    enum gr_dtype
+        add_dtype;   /* that of x, or where y is fp32 that; with x in 8 bits GR_I8 or GR_U8 */
+    float add_scale; /* add is multiplied by it, with x in 8 bits */
+    bool gelu;       /* not with tiles, and not in 8 bits */
     float low, high;
     int64_t n;            /* columns that are stored, at most 32 */
     const int32_t *place; /* of each row of sums: row of y, or -1; NULL: all in turn. Of tiles only,
