@@ -70,49 +70,40 @@ static void fill_choice(struct train_planner *w, const struct gr_case *c, struct
     }
 }
 
-/* For a node that is only run: a kernel of inference, at worst its reference. */
-static enum graft_status choose_plain(struct train_planner *w, const struct gr_case *c,
-                                      struct gr_train_choice *k, struct graft_error *err)
+/* A kernel of inference for a node that is only run. */
+static enum graft_status wrap_kernel(struct train_planner *w, const struct gr_case *c,
+                                     const struct gr_kernel *kernel, struct gr_train_choice *k,
+                                     struct graft_error *err)
 {
-    enum graft_status s = GRAFT_E_UNSUPPORTED;
-    const struct gr_kernel *kernel = NULL;
     void *state = NULL;
-    for (int i = 0; s == GRAFT_E_UNSUPPORTED && !w->t->options.reference && gr_kernel_table[i]; i++)
-        for (const char *const *op = gr_kernel_table[i]->ops; s == GRAFT_E_UNSUPPORTED && *op;
-             op++) {
-            struct graft_error why = {0};
-            if (*c->node->domain || strcmp(*op, c->node->op_type))
-                continue;
-            fill_choice(w, c, k);
-            kernel = gr_kernel_table[i];
-            s = kernel->plan(c, &k->c, &why);
-            if (s && s != GRAFT_E_UNSUPPORTED)
-                return gr_error(err, s, "%s", why.message);
-        }
-    if (s) {
-        kernel = &gr_kernel_reference;
-        fill_choice(w, c, k);
-        s = kernel->plan(c, &k->c, err);
-    }
+    fill_choice(w, c, k);
+    enum graft_status s = kernel->plan(c, &k->c, err);
     if (!s)
         s = train_wrap_new(kernel, k->c.state, NULL, &state, err);
     k->c.state = state;
     return s;
 }
 
-enum graft_status train_choose_kernel(struct train_planner *w, const struct gr_train_case *tc,
-                                      bool diff, const struct gr_train_kernel **kernel,
+static enum graft_status choose_plain(struct train_planner *w, const struct gr_case *c,
                                       struct gr_train_choice *k, struct graft_error *err)
 {
+    for (int i = 0; !w->t->options.reference && !*c->node->domain && gr_kernel_table[i]; i++)
+        for (const char *const *op = gr_kernel_table[i]->ops; *op; op++) {
+            struct graft_error why = {0};
+            if (strcmp(*op, c->node->op_type))
+                continue;
+            const enum graft_status s = wrap_kernel(w, c, gr_kernel_table[i], k, &why);
+            if (s != GRAFT_E_UNSUPPORTED)
+                return s ? gr_error(err, s, "%s", why.message) : GRAFT_OK;
+        }
+    return GRAFT_E_UNSUPPORTED;
+}
+
+static enum graft_status choose_trained(struct train_planner *w, const struct gr_train_case *tc,
+                                        const struct gr_train_kernel **kernel,
+                                        struct gr_train_choice *k, struct graft_error *err)
+{
     const struct gr_node *n = tc->c.node;
-    *kernel = &train_wrap;
-    if (!diff)
-        return choose_plain(w, &tc->c, k, err);
-    fill_choice(w, &tc->c, k);
-    if (gr_node_is(n, "Dropout")) {
-        *kernel = &gr_train_dropout;
-        return gr_train_dropout.plan(tc, k, err);
-    }
     for (int i = 0; !w->t->options.reference && !*n->domain && gr_train_table[i]; i++)
         for (const char *const *op = gr_train_table[i]->ops; *op; op++) {
             struct graft_error why = {0};
@@ -120,12 +111,36 @@ enum graft_status train_choose_kernel(struct train_planner *w, const struct gr_t
                 continue;
             fill_choice(w, &tc->c, k);
             *kernel = gr_train_table[i];
-            enum graft_status s = (*kernel)->plan(tc, k, &why);
-            if (s == GRAFT_OK)
-                return s;
+            const enum graft_status s = (*kernel)->plan(tc, k, &why);
             if (s != GRAFT_E_UNSUPPORTED)
-                return gr_error(err, s, "%s", why.message);
+                return s ? gr_error(err, s, "%s", why.message) : GRAFT_OK;
         }
+    return GRAFT_E_UNSUPPORTED;
+}
+
+enum graft_status train_choose_kernel(struct train_planner *w, const struct gr_train_case *tc,
+                                      bool diff, const struct gr_train_kernel **kernel,
+                                      struct gr_train_choice *k, struct graft_error *err)
+{
+    enum graft_status s;
+    *kernel = &train_wrap;
+    if (!diff) { /* activations have no kernel of inference: there they are part of other steps */
+        s = choose_plain(w, &tc->c, k, err);
+        if (s == GRAFT_E_UNSUPPORTED)
+            s = choose_trained(w, tc, kernel, k, err);
+        if (s != GRAFT_E_UNSUPPORTED)
+            return s;
+        *kernel = &train_wrap;
+        return wrap_kernel(w, &tc->c, &gr_kernel_reference, k, err);
+    }
+    if (gr_node_is(tc->c.node, "Dropout")) {
+        fill_choice(w, &tc->c, k);
+        *kernel = &gr_train_dropout;
+        return gr_train_dropout.plan(tc, k, err);
+    }
+    s = choose_trained(w, tc, kernel, k, err);
+    if (s != GRAFT_E_UNSUPPORTED)
+        return s;
     fill_choice(w, &tc->c, k);
     *kernel = &train_reference;
     return train_reference.plan(tc, k, err);
