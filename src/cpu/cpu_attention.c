@@ -144,8 +144,8 @@ static const struct loops loops_any = {"attention",     GR_F32,    1,          p
 #ifdef __x86_64__
 #include "cpu/panel_sums.h"
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define TARGET ZMM_TARGET
+#define INLINE ZMM_INLINE
 
 /* 16 rows of 16 words become columns; words are 4 bytes, steps in words. */
 INLINE void transpose_words(__m512i v[16])

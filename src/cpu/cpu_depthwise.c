@@ -17,8 +17,8 @@ static enum graft_status refuse(struct graft_error *err)
    fp32, the even ones before the odd ones where it is bf16, as unpacking gives them. */
 enum { BLOCK = DEPTHWISE_BLOCK };
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define TARGET ZMM_TARGET
+#define INLINE ZMM_INLINE
 #define UNROLL _Pragma("GCC unroll 20")
 
 INLINE void load(bool bf16, const char *p, __mmask32 m, __m512 v[2])
@@ -36,10 +36,8 @@ INLINE void load(bool bf16, const char *p, __mmask32 m, __m512 v[2])
 /* `halves`: even and odd channels, else as they lie. */
 INLINE void store(enum gr_dtype to, bool halves, char *p, __mmask32 m, const __m512 v[2])
 {
-    if (to == GR_U8) { /* the bounds are within them */
-        const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[0])),
-                      high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[1]));
-        zmm_store_32_bytes(p, m, _mm256_set_m128i(high, low));
+    if (to == GR_U8) {
+        zmm_store_bytes(p, m, v);
     } else if (to == GR_BF16) {
         __m512i raw = (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]);
         const __m512i order =

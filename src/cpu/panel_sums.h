@@ -64,9 +64,8 @@ panel_sums(const int rows, const bool wide, int64_t k, const float *x, int64_t x
 }
 
 /* Of one pair of rows of w (32, 2), or of the first of them. */
-static inline __attribute__((always_inline, target("avx512f,avx512bw,avx512bf16"))) void
-panel_add_pair(const int rows, const bool wide, const bool half, const char *x, int64_t x_step,
-               const char *w, __m512 acc[PANEL_ROWS][2])
+ZMM_INLINE void panel_add_pair(const int rows, const bool wide, const bool half, const char *x,
+                               int64_t x_step, const char *w, __m512 acc[PANEL_ROWS][2])
 {
     const __m512bh a = (__m512bh)_mm512_loadu_ps(w), b = (__m512bh)_mm512_loadu_ps(w + 64);
     panel_ask(w);
@@ -90,9 +89,8 @@ panel_add_pair(const int rows, const bool wide, const bool half, const char *x, 
 
 /* The same in bf16, with w (k / 2 rounded up, 32, 2); x_step counts bytes. Where k is odd, what
    follows a row of x is not read: it might be infinite, and 0 times that is not 0. */
-static inline __attribute__((always_inline, target("avx512f,avx512bw,avx512bf16"))) void
-panel_sums_bf16(const int rows, const bool wide, int64_t k, const char *x, int64_t x_step,
-                const char *w, __m512 acc[PANEL_ROWS][2])
+ZMM_INLINE void panel_sums_bf16(const int rows, const bool wide, int64_t k, const char *x,
+                                int64_t x_step, const char *w, __m512 acc[PANEL_ROWS][2])
 {
     int64_t i = 0;
     for (; i + 2 <= k; i += 2)

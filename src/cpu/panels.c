@@ -8,11 +8,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+#define TARGET ZMM_TARGET
 #define TARGET_TILES                                                                               \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16,amx-tile,amx-bf16")))
 #define TILES_INLINE static inline __attribute__((always_inline)) TARGET_TILES
-#define INLINE       static inline __attribute__((always_inline)) TARGET
+#define INLINE       ZMM_INLINE
 
 enum { TILE_ROWS = 16 };
 
@@ -168,10 +168,12 @@ enum graft_status panels_init(struct panels *p, enum panel_unit unit, int64_t k,
         const int64_t end = n < first + PANEL ? n : first + PANEL;
         if (end < first + PANEL)
             memset((char *)p->w + (size_t)(first / PANEL) * panel_size(p), 0, panel_size(p));
-        for (int64_t j = first; taps == 1 && unit != PANEL_TILES && j < end; j += ZMM_LANES)
-            pack_sixteen(p, j, end - j, w + j * k);
-        for (int64_t j = first; (taps > 1 || unit == PANEL_TILES) && j < end; j++)
-            (unit == PANEL_TILES ? pack_tiles : pack_vectors)(p, j, w + j * k * taps);
+        if (unit != PANEL_TILES && taps == 1)
+            for (int64_t j = first; j < end; j += ZMM_LANES)
+                pack_sixteen(p, j, end - j, w + j * k);
+        else
+            for (int64_t j = first; j < end; j++)
+                (unit == PANEL_TILES ? pack_tiles : pack_vectors)(p, j, w + j * k * taps);
     }
     return GRAFT_OK;
 }
@@ -565,10 +567,8 @@ INLINE void store_any(enum gr_dtype dtype, char *p, __mmask32 m, const __m512 v[
         _mm512_mask_storeu_ps(p + 64, (__mmask16)(m >> 16), v[1]);
     } else if (dtype == GR_BF16) {
         _mm512_mask_storeu_epi16(p, m, (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]));
-    } else { /* within the range, signed or not */
-        const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[0])),
-                      high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v[1]));
-        zmm_store_32_bytes(p, m, _mm256_set_m128i(high, low));
+    } else { /* signed or not */
+        zmm_store_bytes(p, m, v);
     }
 }
 

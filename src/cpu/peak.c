@@ -59,8 +59,7 @@ __attribute__((target("avx512f,avx512bf16"))) static double bf16_avx512(float *b
 }
 
 /* Fours of 8-bit integers, added up in 32 bits. */
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) static double
-int8_avx512(float *block, size_t size)
+ZMM_TARGET static double int8_avx512(float *block, size_t size)
 {
     enum { N = 24 };
     __m512i sum[N];

@@ -3,9 +3,9 @@
 #ifdef __x86_64__
 #include "base/mem.h"
 #include "cpu/kernels.h"
-#include <immintrin.h>
+#include "cpu/zmm.h"
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+#define TARGET ZMM_TARGET
 #define INLINE static inline __attribute__((always_inline)) TARGET
 #define UNROLL _Pragma("GCC unroll 4")
 

@@ -27,10 +27,13 @@ ZMM_INLINE void zmm_store(const bool bf16, void *p, int64_t i, __m512 v)
         _mm512_storeu_ps((float *)p + i, v);
 }
 
-/* 32 bytes, of which those in the mask are stored. A mask of so many parts costs more than a
-   branch. */
-ZMM_INLINE void zmm_store_32_bytes(void *p, __mmask32 m, __m256i v)
+/* 32 numbers, rounded to bytes, in whose range they are; those in the mask are stored. A mask of so
+   many parts costs more than a branch. */
+ZMM_INLINE void zmm_store_bytes(void *p, __mmask32 m, const __m512 x[2])
 {
+    const __m128i low = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x[0])),
+                  high = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x[1]));
+    const __m256i v = _mm256_set_m128i(high, low);
     if (m == ~(__mmask32)0)
         _mm256_storeu_si256((__m256i *)p, v);
     else

@@ -153,25 +153,8 @@ static enum graft_status find_ranges(struct bench *b, const struct gr_shape *sha
     return s;
 }
 
-/* What a model that says it gets, and one that does not. */
-static enum gr_precision settle(const struct bench *b)
-{
-    static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16,
-                                           GR_PRECISION_INT8};
-    const char *settled = gr_model_get_prop(&b->m, "graft.precision");
-    if (b->o->precision == GRAFT_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
-        return GR_PRECISION_FP32;
-    if (b->o->precision == GRAFT_PRECISION_AUTO && settled && !strcmp(settled, "int8") &&
-        gr_cpu_has_int8())
-        return GR_PRECISION_INT8;
-    return of[b->o->precision];
-}
-
 static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
 {
-    static const enum graft_precision told[] = {[GR_PRECISION_FP32] = GRAFT_PRECISION_FP32,
-                                                [GR_PRECISION_BF16] = GRAFT_PRECISION_BF16,
-                                                [GR_PRECISION_INT8] = GRAFT_PRECISION_INT8};
     struct graft_bench_result *r = &b->out->r;
     const struct gr_graph *g = b->graph;
     struct gr_plan_options po;
@@ -184,7 +167,7 @@ static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
         shapes[i] = b->types[i].shape;
     gr_plan_options_init(&po);
     po.batch = b->o->batch;
-    po.precision = settle(b);
+    po.precision = gr_model_precision(&b->m, b->o->precision);
     po.ranges = &ranges;
     po.parts = g->n_inputs == 1 ? gr_plan_usual_parts(po.batch) : 1;
     if (po.precision == GR_PRECISION_INT8)
@@ -213,7 +196,7 @@ static enum graft_status plan_forward(struct bench *b, struct graft_error *err)
         return s;
     b->n_steps = gr_plan_n_steps(b->plan);
     r->parts = po.parts;
-    r->precision = told[gr_plan_get_precision(b->plan)];
+    r->precision = gr_precision_told(gr_plan_get_precision(b->plan));
     r->weights_size = gr_plan_get_weights_size(b->plan);
     r->work_size = gr_plan_get_work_size(b->plan);
     return GRAFT_OK;

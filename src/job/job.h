@@ -92,6 +92,10 @@ enum graft_status gr_network_scores(const struct gr_model *m, int64_t batch,
 enum graft_status gr_network_below(const struct gr_model *m, const struct gr_graph *g, int value,
                                    int64_t batch, enum graft_precision precision,
                                    struct gr_network *net, struct graft_error *err);
+/* What is asked for; AUTO: what the model says it was settled on, else what this processor is fast
+   at. */
+enum gr_precision gr_model_precision(const struct gr_model *m, enum graft_precision asked);
+enum graft_precision gr_precision_told(enum gr_precision precision);     /* not of AUTO */
 enum graft_precision gr_network_precision(const struct gr_network *net); /* never AUTO */
 const char *gr_precision_name(enum graft_precision precision);           /* "fp32" */
 /* The same network in int8; takes the ranges over, also on failure. */

@@ -59,21 +59,26 @@ static enum graft_status read_ranges(const struct gr_model *m, struct gr_network
     return gr_job_parse_ranges(text, &net->ranges, err);
 }
 
-/* What the plan will be: precision, ranges of int8, shape of the input. */
-static enum graft_status choose(const struct gr_model *m, enum graft_precision precision,
-                                struct gr_network *net, struct graft_error *err)
+enum gr_precision gr_model_precision(const struct gr_model *m, enum graft_precision asked)
 {
     static const enum gr_precision of[] = {GR_PRECISION_AUTO, GR_PRECISION_FP32, GR_PRECISION_BF16,
                                            GR_PRECISION_INT8};
     const char *settled = gr_model_get_prop(m, "graft.precision");
+    if (of[asked] != GR_PRECISION_AUTO)
+        return of[asked];
+    if (settled && !strcmp(settled, "fp32"))
+        return GR_PRECISION_FP32;
+    if (settled && !strcmp(settled, "int8"))
+        return gr_cpu_has_int8() ? GR_PRECISION_INT8 : GR_PRECISION_FP32;
+    return gr_cpu_has_fast_bf16() ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
+}
+
+/* What the plan will be: precision, ranges of int8, shape of the input. */
+static enum graft_status choose(const struct gr_model *m, enum graft_precision precision,
+                                struct gr_network *net, struct graft_error *err)
+{
     struct gr_type *t = NULL;
-    net->precision = of[precision];
-    if (net->precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "fp32"))
-        net->precision = GR_PRECISION_FP32;
-    if (net->precision == GR_PRECISION_AUTO && settled && !strcmp(settled, "int8"))
-        net->precision = gr_cpu_has_int8() ? GR_PRECISION_INT8 : GR_PRECISION_FP32;
-    if (net->precision == GR_PRECISION_AUTO)
-        net->precision = gr_cpu_has_fast_bf16() ? GR_PRECISION_BF16 : GR_PRECISION_FP32;
+    net->precision = gr_model_precision(m, precision);
     enum graft_status s = GRAFT_OK;
     if (net->precision == GR_PRECISION_INT8 && !net->ranges.n)
         s = read_ranges(m, net, err);
@@ -254,12 +259,17 @@ static enum graft_status finish(const struct gr_model *m, enum graft_precision p
     return s;
 }
 
-enum graft_precision gr_network_precision(const struct gr_network *net)
+enum graft_precision gr_precision_told(enum gr_precision precision)
 {
     static const enum graft_precision of[] = {[GR_PRECISION_FP32] = GRAFT_PRECISION_FP32,
                                               [GR_PRECISION_BF16] = GRAFT_PRECISION_BF16,
                                               [GR_PRECISION_INT8] = GRAFT_PRECISION_INT8};
-    return of[net->precision];
+    return of[precision];
+}
+
+enum graft_precision gr_network_precision(const struct gr_network *net)
+{
+    return gr_precision_told(net->precision);
 }
 
 const char *gr_precision_name(enum graft_precision precision)

@@ -80,6 +80,23 @@ static struct gr_graph *open_chain(int *params, int *logits)
     return g;
 }
 
+/* In batches of BATCH, with what the loop says. */
+static struct gr_fit_task make_task(const struct gr_graph *g, int logits, const int *params,
+                                    const struct gr_finetune_options *loop)
+{
+    struct gr_fit_task task = {.graph = g,
+                               .logits = logits,
+                               .input = {4, {1, CHANNELS, SIDE, SIDE}},
+                               .n_params = DEPTH,
+                               .params = params,
+                               .loop = loop,
+                               .n_classes = CHANNELS,
+                               .n_train = 1000};
+    gr_trainer_options_init(&task.options);
+    task.options.batch = BATCH;
+    return task;
+}
+
 static void order(void **state)
 {
     int params[DEPTH], logits;
@@ -91,16 +108,7 @@ static void order(void **state)
     struct gr_graph *g = open_chain(params, &logits);
     gr_finetune_options_init(&loop);
     loop.accumulate = 2;
-    struct gr_fit_task task = {.graph = g,
-                               .logits = logits,
-                               .input = {4, {1, CHANNELS, SIDE, SIDE}},
-                               .n_params = DEPTH,
-                               .params = params,
-                               .loop = &loop,
-                               .n_classes = CHANNELS,
-                               .n_train = 1000};
-    gr_trainer_options_init(&task.options);
-    task.options.batch = BATCH;
+    struct gr_fit_task task = make_task(g, logits, params, &loop);
     task.options.bn = GR_BN_TRAIN;
     gr_process_memory(&now, &before);
     assert_true(now > 0 && before >= now);
@@ -156,17 +164,8 @@ static void resumed(void **state)
     struct gr_graph *g = open_chain(params, &logits);
     gr_finetune_options_init(&loop);
     loop.accumulate = 2;
-    struct gr_fit_task task = {.graph = g,
-                               .logits = logits,
-                               .input = {4, {1, CHANNELS, SIDE, SIDE}},
-                               .n_params = DEPTH,
-                               .params = params,
-                               .loop = &loop,
-                               .n_classes = CHANNELS,
-                               .n_train = 1000,
-                               .resumed = {BATCH / 4, 8}};
-    gr_trainer_options_init(&task.options);
-    task.options.batch = BATCH;
+    struct gr_fit_task task = make_task(g, logits, params, &loop);
+    task.resumed = (struct gr_fit_split){BATCH / 4, 8};
     OK(gr_memory_fit(&task, &c, &err)); /* without a limit the batch asked for would fit */
     assert_int_equal(c.batch, BATCH / 4);
     assert_int_equal(c.accumulate, 8);
